@@ -1,0 +1,19 @@
+// Package store is the shared state of a fleet of coordinators, kept in Redis.
+//
+// It holds what any coordinator must be able to pick up from any other: the nodes and
+// their leases, the sessions and their bindings, the catalogs of the servers, and a
+// capped stream of what happened. It decides nothing: who is placed where is the
+// router's business, who is alive is the heartbeat's.
+//
+// Invariants:
+//
+//   - Every key is spelled in keys.go, every script is a file in lua/ called by one method.
+//   - Time is the Redis server's. A time that leaves this package came from TIME or from an
+//     expiry there; times of two machines are never compared.
+//   - A call ends within Config.Timeout (250 ms) or with ctx, whichever comes first; while the
+//     breaker is open it ends at once with ErrUnavailable. Scripts are never re-sent blindly.
+//   - Everything here can be rebuilt: nodes send their whole record with each beat and
+//     coordinators write back the sessions they have cached.
+//
+// The contract that every backend must meet is the suite in storetest.
+package store
