@@ -1,0 +1,87 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+)
+
+// Values of [Server].Type.
+const (
+	// Stdio is a child process that speaks MCP over its standard input and output.
+	Stdio = "stdio"
+	// StreamableHTTP is a server elsewhere that speaks MCP's streamable HTTP transport.
+	StreamableHTTP = "streamable-http"
+)
+
+// Server is one entry of mcpServers. Exactly one of Command and URL is set.
+//
+// Arguments, environment, headers and the rest of the URL often hold keys, so a Server
+// prints without their values.
+type Server struct {
+	// Name follows the rule for names and is unique.
+	Name string
+	// Type is Stdio or StreamableHTTP, and fits Command or URL.
+	Type    string
+	Command string
+	Args    []string
+	// Env is what the child gets beside the little that every child gets.
+	Env map[string]string
+	// URL is absolute, http or https, without user information or fragment.
+	URL string
+	// Headers go with every request to URL.
+	Headers map[string]string
+	Enabled bool
+}
+
+// shownServer is what may be seen of a Server.
+type shownServer struct {
+	Name    string
+	Type    string
+	Enabled bool
+	Command string   `json:",omitempty"`
+	Args    int      `json:",omitempty"` // how many
+	Env     []string `json:",omitempty"` // names only
+	URL     string   `json:",omitempty"` // scheme and host only
+	Headers []string `json:",omitempty"` // names only
+}
+
+func (s Server) shown() shownServer {
+	return shownServer{
+		Name: s.Name, Type: s.Type, Enabled: s.Enabled, Command: s.Command, Args: len(s.Args),
+		Env: slices.Sorted(maps.Keys(s.Env)), URL: origin(s.URL), Headers: slices.Sorted(maps.Keys(s.Headers)),
+	}
+}
+
+// origin is the scheme and host of raw; what follows them may be secret.
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// String implements [fmt.Stringer], without secrets.
+func (s Server) String() string { return fmt.Sprintf("%+v", s.shown()) }
+
+// GoString implements [fmt.GoStringer], without secrets.
+func (s Server) GoString() string { return fmt.Sprintf("config.Server%+v", s.shown()) }
+
+// Format implements [fmt.Formatter], so that no verb prints secrets.
+func (s Server) Format(f fmt.State, verb rune) {
+	if verb == 'v' && f.Flag('#') {
+		_, _ = f.Write([]byte(s.GoString()))
+		return
+	}
+	_, _ = f.Write([]byte(s.String()))
+}
+
+// LogValue implements [slog.LogValuer], without secrets.
+func (s Server) LogValue() slog.Value { return slog.AnyValue(s.shown()) }
+
+// MarshalJSON implements [json.Marshaler], without secrets.
+func (s Server) MarshalJSON() ([]byte, error) { return json.Marshal(s.shown()) }
