@@ -1,0 +1,182 @@
+package harness
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// ReadyLimit bounds every wait for processes to come up and agree. Generous: it only bounds
+// failures.
+const ReadyLimit = 40 * time.Second
+
+// Options is what a cluster is made of.
+type Options struct {
+	// Coordinators is how many; zero means three.
+	Coordinators int
+	// Nodes are started after the coordinators, all at once.
+	Nodes []NodeOptions
+	// Secret is cluster.secret of everybody; empty means none.
+	Secret string
+	// Timing; the zero value means Quick.
+	Timing Timing
+	// Env is added to the environment of every process.
+	Env []string
+}
+
+// NodeOptions is one node.
+type NodeOptions struct {
+	ID, Name string // an empty Name means "Worker <id>"
+	Servers  Servers
+	// Takeover is the port to use; zero means a free one.
+	Port int
+}
+
+// Hub is one mcphub process: a coordinator, a node, or both.
+type Hub struct {
+	*Proc
+	URL      string
+	Port     int
+	Settings string // path of its settings file
+}
+
+// Cluster is a whole fleet: Redis, coordinators behind a round robin without stickiness, and
+// nodes that register through it.
+type Cluster struct {
+	Redis        *Redis
+	Coordinators []*Hub
+	Nodes        map[string]*Hub // by node id
+	Front        *RoundRobin
+
+	opts Options
+	t    T
+}
+
+// StartCluster starts everything and waits until every coordinator routes to every node.
+func StartCluster(t T, o Options) *Cluster {
+	t.Helper()
+	if o.Coordinators == 0 {
+		o.Coordinators = 3
+	}
+	if o.Timing == (Timing{}) {
+		o.Timing = Quick
+	}
+	c := &Cluster{Redis: StartRedis(t), Nodes: map[string]*Hub{}, opts: o, t: t}
+	var urls []string
+	for i := range o.Coordinators {
+		h := c.StartCoordinator(fmt.Sprintf("coordinator-%d", i+1))
+		urls = append(urls, h.URL)
+	}
+	for _, h := range c.Coordinators {
+		h.WaitHealthy(t)
+	}
+	c.Front = StartRoundRobin(t, urls...)
+	for _, n := range o.Nodes {
+		c.StartNode(n)
+	}
+	for _, n := range o.Nodes {
+		c.WaitActive(n)
+	}
+	return c
+}
+
+// StartCoordinator starts one more coordinator; the round robin does not know it.
+func (c *Cluster) StartCoordinator(name string) *Hub {
+	c.t.Helper()
+	h := StartHub(c.t, name, 0, WriteSettings(c.t, coordinatorSettings(c.opts)),
+		append([]string{"REDIS_URL=" + c.Redis.URL()}, c.opts.Env...))
+	c.Coordinators = append(c.Coordinators, h)
+	return h
+}
+
+// StartNode starts a node, which registers through the round robin, and does not wait.
+func (c *Cluster) StartNode(n NodeOptions) *Hub {
+	c.t.Helper()
+	if n.Name == "" {
+		n.Name = "Worker " + n.ID
+	}
+	h := StartHub(c.t, n.ID, n.Port, WriteSettings(c.t, nodeSettings(c.opts, n, c.Front.URL)), c.opts.Env)
+	c.Nodes[n.ID] = h
+	return h
+}
+
+// WaitActive waits until every living coordinator lists n as active with all its servers.
+func (c *Cluster) WaitActive(n NodeOptions) {
+	c.t.Helper()
+	for _, co := range c.Coordinators {
+		if !co.Alive() {
+			continue
+		}
+		Eventually(c.t, ReadyLimit, fmt.Sprintf("%s routes to %s", co.Name, n.ID), func() error {
+			rec, err := co.Node(n.ID)
+			if err != nil {
+				return err
+			}
+			if rec.Status != "active" {
+				return fmt.Errorf("%s is %s", n.ID, rec.Status)
+			}
+			for name := range n.Servers {
+				if !slices.Contains(rec.Servers, name) {
+					return fmt.Errorf("%s lists %v, not %s", n.ID, rec.Servers, name)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// WaitNodeStatus waits until every living coordinator lists the node with that status; "" means
+// that it is not listed any more.
+func (c *Cluster) WaitNodeStatus(id, status string, limit time.Duration) {
+	c.t.Helper()
+	for _, co := range c.Coordinators {
+		if !co.Alive() {
+			continue
+		}
+		Eventually(c.t, limit, fmt.Sprintf("%s lists %s as %q", co.Name, id, status), func() error {
+			nodes, err := co.ListNodes()
+			if err != nil {
+				return err
+			}
+			got := ""
+			for _, n := range nodes {
+				if n.ID == id {
+					got = n.Status
+				}
+			}
+			if got != status {
+				return fmt.Errorf("it is %q", got)
+			}
+			return nil
+		})
+	}
+}
+
+// StartHub starts one mcphub on port (0: a free one) with a settings file and does not wait.
+func StartHub(t T, name string, port int, settings string, env []string, args ...string) *Hub {
+	t.Helper()
+	if port == 0 {
+		port = FreePort(t)
+	}
+	env = append([]string{"PORT=" + strconv.Itoa(port), "MCPHUB_SETTINGS=" + settings}, env...)
+	return &Hub{
+		Proc: Start(t, name, env, append([]string{Bin.Hub}, args...)...),
+		URL:  Loopback(port), Port: port, Settings: settings,
+	}
+}
+
+// WaitHealthy waits until GET /health answers 200, and fails at once if the process ends.
+func (h *Hub) WaitHealthy(t T) {
+	t.Helper()
+	Eventually(t, ReadyLimit, h.Name+" answers /health", func() error {
+		if !h.Alive() {
+			t.Fatalf("%s ended at start:\n%s", h.Name, h.Log.Tail(30))
+		}
+		status, _, err := Get(t.Context(), h.URL+"/health")
+		if err == nil && status != 200 {
+			err = fmt.Errorf("status %d", status)
+		}
+		return err
+	})
+}

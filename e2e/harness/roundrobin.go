@@ -1,0 +1,88 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// RoundRobin is a load balancer without stickiness: each request goes to the next backend,
+// over a connection of its own. A backend that refuses the connection is passed over, as any
+// balancer does; anything else that goes wrong is the client's to see.
+type RoundRobin struct {
+	URL string
+
+	backends []string
+	next     atomic.Uint64
+	mu       sync.Mutex
+	counts   map[string]int // guarded by mu; requests that reached each backend
+}
+
+// StartRoundRobin serves on a free port until the test ends.
+func StartRoundRobin(t T, backends ...string) *RoundRobin {
+	t.Helper()
+	rr := &RoundRobin{backends: backends, counts: map[string]int{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+	if err != nil {
+		t.Fatalf("round robin: %v", err)
+	}
+	rr.URL = "http://" + l.Addr().String()
+	srv := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: &httputil.ReverseProxy{
+			Rewrite:       func(pr *httputil.ProxyRequest) { pr.Out.Host = pr.In.Host; pr.SetXForwarded() },
+			Transport:     rr,
+			FlushInterval: -1, // event by event
+			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+				http.Error(w, err.Error(), http.StatusBadGateway)
+			},
+		},
+	}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	return rr
+}
+
+// direct dials for each request, so that no state ties two requests together.
+var direct = &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+
+// RoundTrip implements http.RoundTripper.
+func (rr *RoundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
+	var last error
+	for range rr.backends {
+		base := rr.backends[(rr.next.Add(1)-1)%uint64(len(rr.backends))]
+		u, err := url.Parse(base)
+		if err != nil {
+			return nil, err
+		}
+		req.URL.Scheme, req.URL.Host = u.Scheme, u.Host
+		resp, err := direct.RoundTrip(req)
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "dial" {
+			last = err
+			continue
+		}
+		rr.mu.Lock()
+		rr.counts[base]++
+		rr.mu.Unlock()
+		return resp, err
+	}
+	return nil, fmt.Errorf("no backend takes connections: %w", last)
+}
+
+// Counts says how many requests each backend has had since the start.
+func (rr *RoundRobin) Counts() map[string]int {
+	rr.mu.Lock()
+	defer rr.mu.Unlock()
+	out := map[string]int{}
+	for b, n := range rr.counts {
+		out[b] = n
+	}
+	return out
+}

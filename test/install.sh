@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# install.sh WHAT...: install what is missing of: redis nginx cc npm lint.
+# Prints a line for each thing it installs and nothing for what is there.
+# Debian packages need root; elsewhere it says what to install by hand.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The one place where the linter's version stands.
+lint_version=v2.15.0
+
+apt_updated=
+apt() {
+	if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+		echo "install.sh: please install $* (not root on Debian, so not done here)" >&2
+		return 1
+	fi
+	if [ -z "$apt_updated" ]; then
+		apt-get update -qq >/dev/null
+		apt_updated=1
+	fi
+	echo "installing Debian packages: $*"
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+have_lint() {
+	[ -x .bin/golangci-lint ] && .bin/golangci-lint version 2>/dev/null | grep -q "${lint_version#v}"
+}
+
+npm_current() { # the packages of the lockfile are what is installed
+	[ -f e2e/npm/node_modules/.installed ] && cmp -s e2e/npm/package-lock.json e2e/npm/node_modules/.installed
+}
+
+for what in "$@"; do
+	case $what in
+	redis) command -v redis-server >/dev/null && command -v redis-cli >/dev/null || apt redis-server ;;
+	nginx) command -v nginx >/dev/null || apt nginx-light ;;
+	cc) command -v gcc >/dev/null || apt gcc libc6-dev ;; # the race detector links with it
+	npm)
+		command -v npm >/dev/null || apt nodejs npm
+		if ! npm_current; then
+			echo "installing npm packages of e2e/npm"
+			(cd e2e/npm && npm ci --no-audit --no-fund --loglevel=error)
+			cp e2e/npm/package-lock.json e2e/npm/node_modules/.installed
+		fi
+		;;
+	lint)
+		if ! have_lint; then
+			echo "building golangci-lint $lint_version (about two minutes, once)"
+			GOBIN="$PWD/.bin" GOFLAGS= go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$lint_version"
+		fi
+		;;
+	*)
+		echo "install.sh: unknown: $what" >&2
+		exit 2
+		;;
+	esac
+done
