@@ -1,0 +1,52 @@
+package wire
+
+// Header names, in the canonical form of net/http. MCP's own are matched without regard to case.
+const (
+	// HeaderSession carries the session id after initialization (MCP 2025-03-26 to 2025-11-25,
+	// Transports, Session Management). 2026-07-28 has no sessions: ignore it there.
+	HeaderSession = "Mcp-Session-Id"
+
+	// HeaderVersion carries the negotiated version on every request after initialization
+	// (from MCP 2025-06-18). Where it is absent, [AssumedVersion] holds.
+	HeaderVersion = "Mcp-Protocol-Version"
+
+	// HeaderMethod and HeaderName mirror the method and params.name or params.uri, and names with
+	// HeaderParamPrefix mirror annotated arguments (MCP 2026-07-28, Streamable HTTP).
+	HeaderMethod      = "Mcp-Method"
+	HeaderName        = "Mcp-Name"
+	HeaderParamPrefix = "Mcp-Param-"
+
+	// HeaderLastEventID asks for a stream to be resumed (MCP 2025-03-26 to 2025-11-25).
+	HeaderLastEventID = "Last-Event-Id"
+)
+
+// Headers between a coordinator and a node. They never come from or go to a client.
+const (
+	// HeaderEpoch carries the epoch under which the coordinator believes the node is
+	// registered, in decimal.
+	HeaderEpoch = "X-Mcphub-Epoch"
+
+	// HeaderRefused marks an answer of the node itself, given before anything was dispatched
+	// to an MCP server. Its value is one of the Refused constants.
+	HeaderRefused = "X-Mcphub-Refused"
+
+	// HeaderSessions carries, on the answer to initialize, the number of sessions the node
+	// now holds for that server, in decimal.
+	HeaderSessions = "X-Mcphub-Sessions"
+)
+
+// Values of HeaderRefused.
+const (
+	RefusedCredential = "credential" // 401: the fleet credential is missing or wrong
+	RefusedEpoch      = "epoch"      // 409: the node is registered under another epoch
+	RefusedLease      = "lease"      // 503: the node's own lease is too old to run anything
+	RefusedDraining   = "draining"   // 503: no new sessions
+	RefusedServer     = "server"     // 503 or 404: the server is not ready, or not here
+	RefusedSession    = "session"    // 404: the node does not know the session
+)
+
+// Media types of MCP over HTTP.
+const (
+	TypeJSON        = "application/json"
+	TypeEventStream = "text/event-stream"
+)
