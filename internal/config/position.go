@@ -1,0 +1,38 @@
+package config
+
+import (
+	"bytes"
+	"sort"
+	"unicode/utf8"
+)
+
+// positions turns byte offsets of a text into lines and columns.
+type positions struct {
+	text   []byte
+	starts []int // offset of the first byte of each line
+}
+
+func newPositions(text []byte) positions {
+	p := positions{text: text, starts: []int{0}}
+	for i := 0; ; {
+		j := bytes.IndexByte(text[i:], '\n')
+		if j < 0 {
+			return p
+		}
+		i += j + 1
+		p.starts = append(p.starts, i)
+	}
+}
+
+// at returns the line and the column of the byte at offset, counted from 1, the column in
+// characters: what editors show.
+func (p positions) at(offset int) (line, column int) {
+	offset = min(max(offset, 0), len(p.text))
+	line = sort.SearchInts(p.starts, offset+1)
+	return line, utf8.RuneCount(p.text[p.starts[line-1]:offset]) + 1
+}
+
+// offset is the byte offset of the column-th byte (from 1) of a line (from 1).
+func (p positions) offset(line, column int) int {
+	return min(p.starts[min(line, len(p.starts))-1]+column-1, len(p.text))
+}
