@@ -197,9 +197,9 @@ func hint(want kind, e *element) string {
 
 // supported refuses the values of k whose features are not there; value is JSON.
 func (d *decoder) supported(k *key, path string, e *element, value string) bool {
-	instead, refused := k.laterValues[value]
+	later, refused := k.laterValues[value]
 	if refused {
-		d.fail(e.at, path, value+" is "+notYet(instead))
+		d.fail(e.at, path, value+" is "+notYet(later.instead))
 	}
 	return !refused
 }

@@ -70,7 +70,7 @@ type key struct {
 	// is refused.
 	later string
 	// laterValues does the same for single values, given as JSON.
-	laterValues map[string]string
+	laterValues map[string]laterValue
 	// laterItems does the same for any list that is not empty.
 	laterItems string
 	// private values are never repeated in messages.
@@ -92,6 +92,10 @@ type key struct {
 	name     string
 	children []*key
 }
+
+// laterValue is a value whose feature is not there yet: what it asks for, and what holds
+// instead.
+type laterValue struct{ asks, instead string }
 
 // target is where values go: the settings, and the entry being read.
 type target struct {

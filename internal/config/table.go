@@ -76,9 +76,9 @@ func serverKeys() []key {
 			read: into(func(t *target) *map[string]string { return &t.server.Headers })},
 		{path: "mcpServers.*.type", kind: kindString, enum: []string{Stdio, StreamableHTTP},
 			meant: map[string]string{"http": StreamableHTTP, "streamableHttp": StreamableHTTP, "streamable_http": StreamableHTTP, "local": Stdio},
-			laterValues: map[string]string{
-				`"sse"`:     `servers over the legacy SSE transport cannot be reached; use the server's streamable HTTP address with "streamable-http"`,
-				`"openapi"`: "only MCP servers can be reached; put an MCP server in front of the API",
+			laterValues: map[string]laterValue{
+				`"sse"`:     {"A server that speaks the legacy SSE transport.", `servers over the legacy SSE transport cannot be reached; use the server's streamable HTTP address with "streamable-http"`},
+				`"openapi"`: {"An API shown as a server.", "only MCP servers can be reached; put an MCP server in front of the API"},
 			},
 			doc:  "`stdio` goes with `command`, `streamable-http` with `url`; it need not be given.",
 			read: into(func(t *target) *string { return &t.server.Type })},
@@ -140,11 +140,11 @@ func clusterKeys() []key {
 				"`mcpServers`, if there are any. `node`: runs servers and registers with `node.coordinatorUrl`.",
 			read: func(t *target, v any) { t.mode = Mode(v.(string)) }},
 		{path: "systemConfig.cluster.secret", kind: kindSecret, check: checkCredential, pattern: `^[!-~]+$`,
-			doc: "Shared by all coordinators and nodes, which prove it to each other. At least 16 characters, better 32 random ones. " +
+			doc: "Shared by all coordinators and nodes, which prove it to each other; 32 random characters are good, fewer than 16 draw a warning. " +
 				"Without it nodes are accepted from private addresses only.",
 			read: into(func(t *target) *Secret { return &t.Cluster.Secret })},
 		{path: "systemConfig.cluster.adminToken", kind: kindSecret, check: checkCredential, pattern: `^[!-~]+$`,
-			doc: "What management calls and the status page ask for, as `Authorization: Bearer …`. At least 16 characters. " +
+			doc: "What management calls and the status page ask for, as `Authorization: Bearer …`; fewer than 16 characters draw a warning. " +
 				"Without it they answer to loopback and private addresses only.",
 			read: into(func(t *target) *Secret { return &t.Cluster.AdminToken })},
 		{path: "systemConfig.cluster.redis", kind: kindObject, doc: "Where coordinators keep what they share. Nodes need no Redis."},
@@ -178,13 +178,13 @@ func stickyKeys() []key {
 		{path: path, kind: kindObject, end: endSticky, doc: "How sessions are kept on their nodes."},
 		{path: path + ".enabled", kind: kindBool, def: `true`,
 			doc:         "A session stays on its node.",
-			laterValues: map[string]string{`false`: "every session stays on its node; remove this key"},
+			laterValues: map[string]laterValue{`false`: {"Each call to any node.", "every session stays on its node; remove this key"}},
 			read:        into(func(t *target) *bool { return &t.Cluster.Sticky.Enabled })},
 		{path: path + ".strategy", kind: kindString, def: `"consistent-hash"`, enum: []string{"consistent-hash"},
 			doc: "How the node of a new session is chosen: by a hash of its id, weighted and with bounded load.",
-			laterValues: map[string]string{
-				`"cookie"`: `the only strategy is "consistent-hash"; it needs nothing from the client`,
-				`"header"`: `the only strategy is "consistent-hash"; it needs nothing from the client`,
+			laterValues: map[string]laterValue{
+				`"cookie"`: {"A cookie that names the node.", `the only strategy is "consistent-hash", which needs nothing from the client`},
+				`"header"`: {"A header that names the node.", `the only strategy is "consistent-hash", which needs nothing from the client`},
 			},
 			read: into(func(t *target) *string { return &t.Cluster.Sticky.Strategy })},
 		{path: path + ".cookieName", kind: kindString, def: `"MCPHUB_NODE"`, check: checkToken, pattern: tokenPattern,
@@ -218,7 +218,7 @@ func nodeKeys() []key {
 			read: into(func(t *target) *time.Duration { return &t.Cluster.Node.HeartbeatInterval })},
 		{path: path + ".registerOnStartup", kind: kindBool, def: `true`,
 			doc:         "The node registers as soon as its servers are up.",
-			laterValues: map[string]string{`false`: "a node always registers when it starts; remove this key"},
+			laterValues: map[string]laterValue{`false`: {"A node that waits to be told.", "a node always registers when it starts; remove this key"}},
 			read:        into(func(t *target) *bool { return &t.Cluster.Node.RegisterOnStartup })},
 	}
 }
@@ -256,8 +256,8 @@ func routingKeys() []key {
 // peopleKeys is users and groups.
 func peopleKeys() []key {
 	return []key{
-		{path: "users", kind: kindList, def: `[]`, doc: "People who may sign in."},
-		{path: "users[]", kind: kindObject, begin: beginUser, end: endUser, doc: "One user."},
+		{path: "users", kind: kindList, def: `[]`, doc: "People who will sign in, once there is a sign-in."},
+		{path: "users[]", kind: kindObject, begin: beginUser, end: endUser, doc: "One person who will sign in. There is no sign-in yet: entries are checked and kept, a warning says so, and management calls ask for `systemConfig.cluster.adminToken`."},
 		{path: "users[].username", kind: kindString, required: true, check: checkDisplayName, pattern: displayPattern,
 			doc:  "Unique, at most 128 characters.",
 			read: into(func(t *target) *string { return &t.user.Username })},
@@ -266,7 +266,7 @@ func peopleKeys() []key {
 			doc:  "bcrypt hash of the password (`$2a$`, `$2b$` or `$2y$`), never the password itself. `htpasswd -nBC 10 \"\"` makes one.",
 			read: into(func(t *target) *Secret { return &t.user.PasswordHash })},
 		{path: "users[].isAdmin", kind: kindBool, def: `false`,
-			doc:  "The user may manage the hub.",
+			doc:  "The user will be allowed to manage the hub.",
 			read: into(func(t *target) *bool { return &t.user.IsAdmin })},
 		{path: "users[].email", kind: kindAny, doc: "Mail address.", later: "users sign in with their username"},
 		{path: "users[].ssoUserId", kind: kindAny, doc: "Account of a single sign-on.", later: "users sign in with their username"},
