@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"time"
 )
 
 // Root is the folder of the module.
@@ -16,37 +18,81 @@ func Root() string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
-// Binaries are what Build has built, by absolute path.
-type Binaries struct {
-	Hub        string // mcphub
-	Fixture    string // internal/fixture/mcpfixture: an MCP server that tells what reached it
-	Everything string // go-sdk's conformance server
+// buildDir is where binaries go; Main makes and removes it.
+var buildDir string
+
+// Main runs what a TestMain or a program wraps: it lends a folder for binaries, and afterwards
+// insists that no process of the run is left. It returns the exit code.
+func Main(run func() int) int {
+	dir, err := os.MkdirTemp("", "mcphub-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	buildDir = dir
+	code := run()
+	var left []string
+	err = Poll(context.Background(), 10*time.Second, func() error {
+		if left = Leftovers(); len(left) > 0 {
+			return fmt.Errorf("%d processes are left", len(left))
+		}
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "FAIL: %v: %s\n", err, strings.Join(left, "; "))
+		return 1
+	}
+	return code
 }
 
-// Bin is set by the TestMain of each package that starts processes.
-var Bin Binaries
+// binary is a program that is built once, when it is first asked for.
+type binary struct {
+	name string
+	args []string // of go build
+	once sync.Once
+	path string
+	err  error
+}
 
-// Build builds everything into dir. With E2E_RACE set, mcphub is built with the race detector.
-func Build(ctx context.Context, dir string) (Binaries, error) {
-	b := Binaries{
-		Hub:        filepath.Join(dir, "mcphub"),
-		Fixture:    filepath.Join(dir, "mcpfixture"),
-		Everything: filepath.Join(dir, "everything-server"),
-	}
-	hub := []string{"-ldflags", "-X main.version=e2e", "-o", b.Hub, "./cmd/mcphub"}
-	if os.Getenv("E2E_RACE") != "" {
-		hub = append([]string{"-race"}, hub...)
-	}
-	for _, args := range [][]string{
-		hub,
-		{"-o", b.Fixture, "./internal/fixture/mcpfixture"},
-		{"-o", b.Everything, "github.com/modelcontextprotocol/go-sdk/conformance/everything-server"},
-	} {
-		cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
+func (b *binary) get(t T) string {
+	t.Helper()
+	b.once.Do(func() {
+		b.path = filepath.Join(buildDir, b.name)
+		args := append([]string{"build", "-o", b.path}, b.args...)
+		cmd := exec.Command("go", args...) //nolint:noctx // shared by tests: no one's context may end it
 		cmd.Dir = Root()
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return b, fmt.Errorf("go build %s: %w\n%s", strings.Join(args, " "), err, out)
+			b.err = fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
+	})
+	if b.err != nil {
+		t.Fatalf("%v", b.err)
 	}
-	return b, nil
+	return b.path
 }
+
+var (
+	hubBinary        = &binary{name: "mcphub", args: hubArgs()}
+	fixtureBinary    = &binary{name: "mcpfixture", args: []string{"./internal/fixture/mcpfixture"}}
+	everythingBinary = &binary{name: "everything-server", args: []string{"github.com/modelcontextprotocol/go-sdk/conformance/everything-server"}}
+)
+
+// hubArgs builds mcphub with the race detector when E2E_RACE is set.
+func hubArgs() []string {
+	args := []string{"-ldflags", "-X main.version=e2e", "./cmd/mcphub"}
+	if os.Getenv("E2E_RACE") != "" {
+		args = append([]string{"-race"}, args...)
+	}
+	return args
+}
+
+// HubBinary is the path of mcphub.
+func HubBinary(t T) string { t.Helper(); return hubBinary.get(t) }
+
+// FixtureBinary is the path of internal/fixture/mcpfixture, an MCP server that tells what
+// reached it.
+func FixtureBinary(t T) string { t.Helper(); return fixtureBinary.get(t) }
+
+// EverythingBinary is the path of go-sdk's conformance server.
+func EverythingBinary(t T) string { t.Helper(); return everythingBinary.get(t) }

@@ -161,7 +161,7 @@ func StartHub(t T, name string, port int, settings string, env []string, args ..
 	}
 	env = append([]string{"PORT=" + strconv.Itoa(port), "MCPHUB_SETTINGS=" + settings}, env...)
 	return &Hub{
-		Proc: Start(t, name, env, append([]string{Bin.Hub}, args...)...),
+		Proc: Start(t, name, env, append([]string{HubBinary(t)}, args...)...),
 		URL:  Loopback(port), Port: port, Settings: settings,
 	}
 }

@@ -64,6 +64,11 @@ func Start(t T, name string, env []string, argv ...string) *Proc {
 	t.Cleanup(func() {
 		p.Kill()
 		p.Log.keep(t.Name(), name)
+		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+			if p.Log.Count(bad) > 0 {
+				t.Errorf("%s wrote %q:\n%s", name, bad, p.Log.Tail(80))
+			}
+		}
 		if t.Failed() {
 			t.Logf("--- %s, last lines:\n%s", name, p.Log.Tail(60))
 		}
