@@ -34,7 +34,10 @@ func parseEvent(raw, buf []byte) (Event, []byte) {
 	for rest := raw; len(rest) > 0; {
 		var line []byte
 		line, rest = cutLine(rest)
-		name, value, _ := bytes.Cut(line, []byte(":"))
+		name, value, colon := bytes.Cut(line, []byte(":"))
+		if !colon {
+			value = line[len(line):] // empty but not nil
+		}
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
 		case "data":
