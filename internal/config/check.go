@@ -232,9 +232,9 @@ func checkOrigin(s string) error {
 func trimSlashes(s string) string { return strings.TrimRight(s, "/") }
 
 func lower(ss []string) []string {
-	out := make([]string, len(ss))
-	for i, s := range ss {
-		out[i] = strings.ToLower(s)
+	var out []string
+	for _, s := range ss {
+		out = append(out, strings.ToLower(s))
 	}
 	return out
 }

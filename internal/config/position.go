@@ -32,7 +32,11 @@ func (p positions) at(offset int) (line, column int) {
 	return line, utf8.RuneCount(p.text[p.starts[line-1]:offset]) + 1
 }
 
-// offset is the byte offset of the column-th byte (from 1) of a line (from 1).
+// offset is the byte offset of the column-th byte (from 1) of a line (from 1), or that of the
+// end when it lies behind it.
 func (p positions) offset(line, column int) int {
-	return min(p.starts[min(line, len(p.starts))-1]+column-1, len(p.text))
+	if line > len(p.starts) {
+		return len(p.text)
+	}
+	return min(p.starts[line-1]+column-1, len(p.text))
 }

@@ -63,9 +63,13 @@ func parseTree(text []byte, report func(at int, path, message string)) *element 
 		return nil
 	}
 	// A line comment may end the file without a line break; hujson wants one.
-	v, err := hujson.Parse(append(text[:len(text):len(text)], '\n'))
+	line := append(text[:len(text):len(text)], '\n')
+	v, err := hujson.Parse(line)
 	if err != nil {
 		at, message := syntaxError(text, err)
+		if _, err := hujson.Parse(append(line, "{}"...)); err == nil {
+			at, message = 0, "the file is empty: it needs at least {}"
+		}
 		report(at, "", message)
 		return nil
 	}
@@ -149,8 +153,6 @@ func syntaxError(text []byte, err error) (at int, message string) {
 	column, _ := strconv.Atoi(m[2])
 	at = newPositions(text).offset(line, column)
 	switch {
-	case len(bytes.TrimSpace(text)) == 0:
-		return 0, "the file is empty: it needs at least {}"
 	case strings.HasPrefix(m[3], "invalid literal") && at < len(text) && text[at] == '"':
 		return at, "this string is not valid JSON: it has a line break, a control character or an unknown \\ escape"
 	case strings.HasPrefix(m[3], "invalid literal"):

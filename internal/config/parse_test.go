@@ -1,0 +1,245 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// env makes a getenv of name, value pairs.
+func env(pairs ...string) func(string) string {
+	m := map[string]string{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+// in puts the body of a section into a whole file, on line 2, from column 3 on.
+func in(section, body string) string {
+	switch section {
+	case "":
+		return "{\n  " + body + "\n}"
+	case "server":
+		return "{ \"mcpServers\": { \"s\": {\n  " + body + "\n} } }"
+	}
+	open, closing := "{", "}"
+	for name := range strings.SplitSeq(section, ".") {
+		open += ` "` + name + `": {`
+		closing += "}"
+	}
+	return open + "\n  " + body + "\n" + closing
+}
+
+func TestParseRefuses(t *testing.T) {
+	const (
+		cluster = "systemConfig.cluster"
+		times   = "systemConfig.cluster.coordinator"
+		sticky  = "systemConfig.cluster.stickySession"
+		node    = "systemConfig.cluster.node"
+		routing = "systemConfig.routing"
+	)
+	for _, c := range []struct {
+		name, section, body string
+		want                string // the lines of the error, without the file's name
+	}{
+		// Names of keys.
+		{"misspelt", cluster, `"moed": "node"`, `2:3: systemConfig.cluster: unknown key "moed"; did you mean "mode"?`},
+		{"case", cluster, `"Enabled": true`, `2:3: systemConfig.cluster: unknown key "Enabled"; keys are case-sensitive, did you mean "enabled"?`},
+		{"snake case", times, `"node_timeout": 500`, `2:3: systemConfig.cluster.coordinator: unknown key "node_timeout"; keys are case-sensitive, did you mean "nodeTimeout"?`},
+		{"wrong section", cluster, `"nodeTimeout": 500`, `2:3: systemConfig.cluster: unknown key "nodeTimeout"; it belongs at systemConfig.cluster.coordinator.nodeTimeout`},
+		{"section at the top", "", `"cluster": {}`, `2:3: unknown key "cluster"; it belongs at systemConfig.cluster`},
+		{"users in systemConfig", "systemConfig", `"users": []`, `2:3: systemConfig: unknown key "users"; it belongs at users`},
+		{"two places", cluster, `"url": "x"`, `2:3: systemConfig.cluster: unknown key "url"; it belongs at systemConfig.cluster.redis.url or systemConfig.cluster.node.url`},
+		{"nothing near", sticky, `"qqqqqqqqqq": 1`, `2:3: systemConfig.cluster.stickySession: unknown key "qqqqqqqqqq"; the keys here are enabled, strategy, cookieName, headerName`},
+		{"near a top-level key", "", `"mcpServer": {}`, `2:3: unknown key "mcpServer"; did you mean "mcpServers"?`},
+		{"case at the top", "", `"SystemConfig": {}`, `2:3: unknown key "SystemConfig"; keys are case-sensitive, did you mean "systemConfig"?`},
+		{"routing", routing, `"enableGlobalRout": true`, `2:3: systemConfig.routing: unknown key "enableGlobalRout"; did you mean "enableGlobalRoute"?`},
+		{"server", "server", `"command": "x", "disabled": true`, `2:19: mcpServers.s: unknown key "disabled"; did you mean "enabled"?`},
+		{"server, case only", "server", `"Command": "x"`, `2:3: mcpServers.s: unknown key "Command"; keys are case-sensitive, did you mean "command"?`},
+		{"user", "", `"users": [{"username": "a", "password": "$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa.", "admin": true}]`,
+			`2:107: users[0]: unknown key "admin"; did you mean "isAdmin"?`},
+		{"group", "", `"groups": [{"nme": "a"}]`,
+			"2:13: groups: known, but not yet supported: clients reach all servers together at /mcp, and each at /mcp/<server>; leave the list empty\n" +
+				`2:15: groups[0]: unknown key "nme"; did you mean "name"?`},
+		{"characters, not bytes", "", `"çé": [], "mcpServer": {}`, `2:13: unknown key "mcpServer"; did you mean "mcpServers"?`},
+		{"twice", cluster, `"mode": "node", "mode": "node"`, `2:19: systemConfig.cluster: the key "mode" is here twice: remove one`},
+		{"twice, spelt differently", cluster, `"enabled": true, "en\u0061bled": false`, `2:20: systemConfig.cluster: the key "enabled" is here twice: remove one`},
+		{"twice in a section of no use", "", `"bearerKeys": {"a": 1, "a": 2}`, `2:26: bearerKeys: the key "a" is here twice: remove one`},
+
+		// Types.
+		{"string for boolean", cluster, `"enabled": "true"`, `2:14: systemConfig.cluster.enabled: want true or false, found a string; remove the quotes`},
+		{"number for boolean", cluster, `"enabled": 1`, `2:14: systemConfig.cluster.enabled: want true or false, found a number`},
+		{"null", cluster, `"secret": null`, `2:13: systemConfig.cluster.secret: want a string, found null; leave the key out instead`},
+		{"list for object", "systemConfig", `"cluster": []`, `2:14: systemConfig.cluster: want an object, found a list`},
+		{"object for list", "", `"users": {}`, `2:12: users: want a list of objects, found an object`},
+		{"string for object", "", `"mcpServers": "x"`, `2:17: mcpServers: want an object with an entry for each name, found a string`},
+		{"string for a server", "", `"mcpServers": {"a": "npx"}`, `2:23: mcpServers.a: want an object, found a string`},
+		{"string for list", "server", `"command": "x", "args": "-y"`, `2:27: mcpServers.s.args: want a list of strings, found a string; put it in [ ]`},
+		{"number in list", "server", `"command": "x", "args": ["-p", 80]`, `2:34: mcpServers.s.args[1]: want a string, found a number; put it in quotes`},
+		{"number in map", "server", `"command": "x", "env": {"P": 80}`, `2:32: mcpServers.s.env.P: want a string, found a number; put it in quotes`},
+		{"list for map", "server", `"command": "x", "env": ["A=b"]`, `2:26: mcpServers.s.env: want an object whose values are strings, found a list`},
+		{"string in users", "", `"users": ["bob"]`, `2:13: users[0]: want an object, found a string`},
+		{"number for string", node, `"id": 7`, `2:9: systemConfig.cluster.node.id: want a string, found a number; put it in quotes`},
+
+		// Times.
+		{"quoted number", times, `"nodeTimeout": "500"`, `2:18: systemConfig.cluster.coordinator.nodeTimeout: want a whole number of milliseconds, found a string; remove the quotes`},
+		{"Go duration", times, `"nodeTimeout": "1m30s"`, `2:18: systemConfig.cluster.coordinator.nodeTimeout: want a whole number of milliseconds, found a string; write 90000`},
+		{"too short", times, `"cleanupInterval": 99`, `2:22: systemConfig.cluster.coordinator.cleanupInterval: 99 is not a whole number of milliseconds from 100 to 31536000000`},
+		{"too long", times, `"stickySessionTimeout": 31536000001`, `2:27: systemConfig.cluster.coordinator.stickySessionTimeout: 31536000001 is not a whole number of milliseconds from 100 to 31536000000`},
+		{"fraction", node, `"heartbeatInterval": 500.5`, `2:24: systemConfig.cluster.node.heartbeatInterval: 500.5 is not a whole number of milliseconds from 100 to 31536000000`},
+		{"beyond floats", node, `"heartbeatInterval": 1e999`, `2:24: systemConfig.cluster.node.heartbeatInterval: 1e999 is not a whole number of milliseconds from 100 to 31536000000`},
+		{"negative", node, `"heartbeatInterval": -5000`, `2:24: systemConfig.cluster.node.heartbeatInterval: -5000 is not a whole number of milliseconds from 100 to 31536000000`},
+		{"beats against timeout", cluster, `"coordinator": {"nodeTimeout": 1000}, "node": {"heartbeatInterval": 500}`,
+			`2:71: systemConfig.cluster.node.heartbeatInterval: two heartbeats (2 × 500 ms) must fit into nodeTimeout (1000 ms)`},
+
+		// Values.
+		{"mode", cluster, `"mode": "coordinater"`, `2:11: systemConfig.cluster.mode: "coordinater" is not one of standalone, coordinator, node; did you mean "coordinator"?`},
+		{"mode, other word", cluster, `"mode": "worker"`, `2:11: systemConfig.cluster.mode: "worker" is not one of standalone, coordinator, node; did you mean "node"?`},
+		{"mode, far", cluster, `"mode": "primary-replica"`, `2:11: systemConfig.cluster.mode: "primary-replica" is not one of standalone, coordinator, node`},
+		{"node id", node, `"id": "node/1"`, `2:9: systemConfig.cluster.node.id: "node/1" is not a valid name: '/' at position 5 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
+		{"node name", node, `"name": "a\tb"`, `2:11: systemConfig.cluster.node.name: "a\tb" has a control character`},
+		{"base URL, scheme", node, `"coordinatorUrl": "coordinator:3000"`, `2:21: systemConfig.cluster.node.coordinatorUrl: the value must be an absolute URL that begins with http:// or https://`},
+		{"base URL, host", node, `"url": "http://:3000"`, `2:10: systemConfig.cluster.node.url: the value names no host`},
+		{"base URL, user", node, `"url": "http://u:p@h"`, `2:10: systemConfig.cluster.node.url: the value must not hold a user name or password`},
+		{"base URL, fragment", node, `"url": "http://h/#a"`, `2:10: systemConfig.cluster.node.url: the value must not have a fragment (#…)`},
+		{"base URL, query", node, `"url": "http://h/?a"`, `2:10: systemConfig.cluster.node.url: the value must not have a query (?…)`},
+		{"base URL, port", node, `"url": "http://h:70000"`, `2:10: systemConfig.cluster.node.url: the value has a port that is not 1 to 65535`},
+		{"base URL, not one", node, `"url": "http://h:x"`, `2:10: systemConfig.cluster.node.url: the value is not a URL: want http://host[:port] or https://host[:port]`},
+		{"redis scheme", cluster, `"redis": {"url": "http://h:6379"}`, `2:20: systemConfig.cluster.redis.url: the value must begin with redis:// or rediss://`},
+		{"redis empty", cluster, `"redis": {"url": ""}`, `2:20: systemConfig.cluster.redis.url: the value must not be empty: remove the key to use the embedded Redis`},
+		{"redis prefix", cluster, `"redis": {"keyPrefix": "a{b}"}`, `2:26: systemConfig.cluster.redis.keyPrefix: "a{b}" must begin with a letter or digit and have up to 63 letters, digits, dots, underscores, colons and hyphens`},
+		{"cookie name", sticky, `"cookieName": "a b"`, "2:17: systemConfig.cluster.stickySession.cookieName: \"a b\" must be an HTTP token: letters, digits and !#$%&'*+.^_`|~- only"},
+		{"separator", "systemConfig", `"nameSeparator": "::"`, `2:20: systemConfig.nameSeparator: "::" must be 1 to 8 letters, digits, dots, underscores and hyphens`},
+		{"separator, empty", "systemConfig", `"nameSeparator": ""`, `2:20: systemConfig.nameSeparator: "" must be 1 to 8 letters, digits, dots, underscores and hyphens`},
+		{"secret, empty", cluster, `"secret": ""`, `2:13: systemConfig.cluster.secret: the value must not be empty: remove the key, or give it a value`},
+		{"token, space", cluster, `"adminToken": "a b"`, `2:17: systemConfig.cluster.adminToken: the value may have only visible ASCII characters and no spaces, as it is sent in a header`},
+		{"host", routing, `"allowedHosts": ["ok.example", "http://no"]`, `2:34: systemConfig.routing.allowedHosts[1]: "http://no" must be a host name or address, with or without a port: no scheme, no path, no wildcard`},
+		{"host, wildcard", routing, `"allowedHosts": ["*"]`, `2:20: systemConfig.routing.allowedHosts[0]: "*" must be a host name or address, with or without a port: no scheme, no path, no wildcard`},
+		{"origin", routing, `"allowedOrigins": ["null"]`, `2:22: systemConfig.routing.allowedOrigins[0]: "null" must be an origin: scheme://host[:port], with no path, no trailing slash and no wildcard`},
+		{"bearer auth without a key", routing, `"enableBearerAuth": true`, `2:23: systemConfig.routing.enableBearerAuth: is true and needs "bearerAuthKey"`},
+		{"node without a coordinator", cluster, `"enabled": true, "mode": "node"`, `2:28: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
+		{"node without a coordinator, section given", cluster, `"enabled": true, "mode": "node", "node": {}`, `2:44: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
+
+		// Servers.
+		{"server name", "", `"mcpServers": {"a b": {"command": "x"}}`, `2:18: mcpServers: "a b" is not a valid name: ' ' at position 2 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
+		{"server, neither", "server", `"enabled": true`, `1:24: mcpServers.s: has neither "command" nor "url": give one`},
+		{"server, both", "server", `"url": "http://h", "command": "x"`, `2:22: mcpServers.s: has both "command" and "url": a server is started here or reached elsewhere, keep one`},
+		{"server, empty command", "server", `"command": " "`, `2:14: mcpServers.s.command: " " must not be empty`},
+		{"server, NUL", "server", `"command": "x", "args": ["a\u0000b"]`, `2:28: mcpServers.s.args[0]: the value has a NUL character, which no program can be given`},
+		{"server, args with url", "server", `"url": "http://h", "args": ["x"]`, `2:22: mcpServers.s.args: does not go with "url"`},
+		{"server, env with url", "server", `"url": "http://h", "env": {"A": "b"}`, `2:22: mcpServers.s.env: does not go with "url"`},
+		{"server, headers with command", "server", `"command": "x", "headers": {"A": "b"}`, `2:19: mcpServers.s.headers: does not go with "command"`},
+		{"server, type against command", "server", `"command": "x", "type": "streamable-http"`, `2:27: mcpServers.s.type: "streamable-http" does not go with "command", which means "stdio"`},
+		{"server, type against url", "server", `"url": "http://h", "type": "stdio"`, `2:30: mcpServers.s.type: "stdio" does not go with "url", which means "streamable-http"`},
+		{"server, type of others", "server", `"url": "http://h", "type": "http"`, `2:30: mcpServers.s.type: "http" is not one of stdio, streamable-http; did you mean "streamable-http"?`},
+		{"server, url", "server", `"url": "ws://h"`, `2:10: mcpServers.s.url: the value must be an absolute URL that begins with http:// or https://`},
+		{"server, header name", "server", `"url": "http://h", "headers": {"A b": "c"}`, "2:34: mcpServers.s.headers: a header's name is an HTTP token: letters, digits and !#$%&'*+.^_`|~- only"},
+		{"server, own header", "server", `"url": "http://h", "headers": {"mcp-session-id": "c"}`, `2:34: mcpServers.s.headers: the header mcp-session-id is set by MCPHub itself: remove it`},
+		{"server, header value", "server", `"url": "http://h", "headers": {"A": "b\r\nC: d"}`, `2:39: mcpServers.s.headers.A: the value has a line break or control character, which no header can carry`},
+		{"server, header twice", "server", `"url": "http://h", "headers": {"X-A": "b", "x-a": "c"}`, `2:46: mcpServers.s.headers: "X-A" and "x-a" are the same header: remove one`},
+		{"server, variable name", "server", `"command": "x", "env": {"A=secret": "b"}`, `2:27: mcpServers.s.env: an environment variable's name is not empty and has no = or NUL`},
+
+		// Users.
+		{"user, plain password", "", `"users": [{"username": "a", "password": "admin123"}]`,
+			`2:43: users[0].password: the value is not a bcrypt hash: it must begin with $2a$, $2b$ or $2y$; a plain password is not accepted (htpasswd -nBC 10 "" makes a hash)`},
+		{"user, nothing", "", `"users": [{}]`, "2:13: users[0]: the key \"username\" is missing\n2:13: users[0]: the key \"password\" is missing"},
+		{"user, twice", "", `"users": [` + user("a") + `, ` + user("a") + `]`, `2:121: users[1].username: another user has this name`},
+
+		// Known, but not there yet.
+		{"later: strategy", sticky, `"strategy": "cookie"`, `2:15: systemConfig.cluster.stickySession.strategy: "cookie" is known, but not yet supported: the only strategy is "consistent-hash", which needs nothing from the client`},
+		{"later: sticky off", sticky, `"enabled": false`, `2:14: systemConfig.cluster.stickySession.enabled: false is known, but not yet supported: every session stays on its node; remove this key`},
+		{"later: register", node, `"registerOnStartup": false`, `2:24: systemConfig.cluster.node.registerOnStartup: false is known, but not yet supported: a node always registers when it starts; remove this key`},
+		{"later: groups", "", `"groups": [{"name": "a", "servers": ["b"]}]`, `2:13: groups: known, but not yet supported: clients reach all servers together at /mcp, and each at /mcp/<server>; leave the list empty`},
+		{"later: sse", "server", `"url": "http://h/sse", "type": "sse"`, `2:34: mcpServers.s.type: "sse" is known, but not yet supported: servers over the legacy SSE transport cannot be reached; use the server's streamable HTTP address with "streamable-http"`},
+		{"later: isolation", "server", `"command": "x", "isolation": "session"`, `2:19: mcpServers.s.isolation: known, but not yet supported: all sessions share one connection to the server; remove this key`},
+
+		// Variables.
+		{"unset", "server", `"command": "x", "args": ["--key=${NO_SUCH}"]`, `2:35: mcpServers.s.args[0]: environment variable NO_SUCH is not set, or empty`},
+		{"unset, after an escape", "server", `"command": "x", "args": ["\t${NO_SUCH}"]`, `2:28: mcpServers.s.args[0]: environment variable NO_SUCH is not set, or empty`},
+		{"two in one string", "server", `"command": "${A}/${B}"`,
+			"2:15: mcpServers.s.command: environment variable A is not set, or empty\n2:20: mcpServers.s.command: environment variable B is not set, or empty"},
+		{"with a default", "server", `"command": "${A:-b}"`, `2:15: mcpServers.s.command: this is not a variable: write ${NAME} with letters, digits and _, or $${ for a plain ${`},
+		{"not closed", "server", `"command": "${A"`, `2:15: mcpServers.s.command: this is not a variable: write ${NAME} with letters, digits and _, or $${ for a plain ${`},
+		{"wrong by its variable", cluster, `"mode": "${VALUE}"`, `2:11: systemConfig.cluster.mode: the value is not one of standalone, coordinator, node`},
+		{"wrong by its variable, name", node, `"id": "${VALUE}"`, `2:9: systemConfig.cluster.node.id: the value is not a valid name: ' ' at position 4 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
+
+		// Several at once come in the order of the file.
+		{"all", cluster, `"node": {"id": ""}, "mode": "x", "enabled": 0`,
+			"2:18: systemConfig.cluster.node.id: \"\" is not a valid name: it is empty\n" +
+				"2:31: systemConfig.cluster.mode: \"x\" is not one of standalone, coordinator, node\n" +
+				"2:47: systemConfig.cluster.enabled: want true or false, found a number"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			refuses(t, in(c.section, c.body), c.want)
+		})
+	}
+}
+
+// user is an entry of users.
+func user(name string) string {
+	return `{"username": "` + name + `", "password": "$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa."}`
+}
+
+func refuses(t *testing.T, text, want string) {
+	t.Helper()
+	s, err := Parse("f.json", []byte(text), env("VALUE", "not quoted"))
+	if s != nil || err == nil {
+		t.Fatalf("Parse(%s) = %v, %v; want an error", text, s, err)
+	}
+	want = "f.json:" + strings.ReplaceAll(want, "\n", "\nf.json:")
+	if err.Error() != want {
+		t.Errorf("Parse(%s)\n got %s\nwant %s", text, err, want)
+	}
+	var problems Problems
+	if !errors.As(err, &problems) || len(problems) != strings.Count(want, "\n")+1 {
+		t.Errorf("errors.As: %d problems, want one for each line", len(problems))
+	}
+}
+
+func TestParseRefusesText(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "1:1: the file is empty: it needs at least {}"},
+		{"blank", " \n\n", "1:1: the file is empty: it needs at least {}"},
+		{"comment only", "// nothing", "1:1: the file is empty: it needs at least {}"},
+		{"comment not closed", "{} /* nothing", "1:4: the file ends too early: a quote, brace, bracket or comment is not closed"},
+		{"not an object", "\n []", "2:2: want an object, found a list"},
+		{"null", "null", "1:1: want an object, found null"},
+		{"not closed", "{\n  \"a\": {\n", "3:1: the file ends too early: a quote, brace, bracket or comment is not closed"},
+		{"string not closed", "{\"a\": \"b\n}", "2:2: the file ends too early: a quote, brace, bracket or comment is not closed"},
+		{"no comma", "{\n  \"a\": 1\n  \"b\": 2}", `3:3: invalid character '"' after object value (expecting ',' or '}')`},
+		{"single quotes", "{'a': 1}", `1:2: invalid character '\'' at start of value`},
+		{"no quotes", "{\"a\": hunter2}", "1:7: this is not a value: want a string in quotes, a number, true, false, an object or a list"},
+		{"line break in a string", "{\"a\": \"hun\nter2\"}", "1:7: this string is not valid JSON: it has a line break, a control character or an unknown \\ escape"},
+		{"more after the end", "{}\n{}", "2:1: invalid character '{' after top-level value"},
+		{"not UTF-8", "{\"é\": \"\xff\"}", "1:8: the file is not valid UTF-8 here"},
+		{"deep", strings.Repeat("[", 65), "1:65: objects and lists are nested more than 64 deep"},
+		{"large", "{}" + strings.Repeat(" ", maxBytes), "1:1: the file has 1048578 bytes and may have at most 1048576"},
+	} {
+		t.Run(c.name, func(t *testing.T) { refuses(t, c.text, c.want) })
+	}
+}
+
+func TestDepthCountsOnlyBrackets(t *testing.T) {
+	brackets := strings.Repeat("[", 200)
+	text := "{ // " + brackets + "\n/* " + brackets + " */ \"a\": \"\\\"" + brackets + "\" }"
+	if _, err := Parse("f.json", []byte(text), env()); err != nil {
+		t.Errorf("Parse(%s): %v", text, err)
+	}
+}
+
+func TestProblemsAreCountedPastFifty(t *testing.T) {
+	_, err := Parse("f.json", []byte(`{"mcpServers": {`+strings.Repeat(`"a b": 1, "a b": 2,`, 1)+manyServers(60)+`}}`), env())
+	if got := err.Error(); strings.Count(got, "\n") != maxProblems || !strings.HasSuffix(got, "\nand 13 more") {
+		t.Errorf("error ends %q after %d lines", got[max(0, len(got)-40):], strings.Count(got, "\n"))
+	}
+}
+
+// manyServers is n wrong entries.
+func manyServers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(`"s` + strings.Repeat("x", i) + `": 1,`)
+	}
+	return b.String()
+}
