@@ -44,7 +44,7 @@ func serveFakeNode(addr, coordinator, secret string) error {
 	mux.HandleFunc("POST /mcp/"+fakeServer, n.mcp)
 	mux.HandleFunc("POST /api/node/challenge", n.challenge)
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"status":"ok","id":%q}`, n.id) })
-	l, err := net.Listen("tcp", addr) //nolint:noctx // for the life of the process
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,7 @@ func openSession(c *conn, u *url.URL) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id := textproto.MIMEHeader(header).Get("Mcp-Session-Id")
+	id := header.Get("Mcp-Session-Id")
 	if status != 200 || id == "" {
 		return "", fmt.Errorf("initialize at %s: status %d, session %q: %.300s", u, status, id, body)
 	}

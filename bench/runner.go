@@ -84,7 +84,7 @@ func waitListening(t harness.T, p *harness.Proc, url string) {
 		if !p.Alive() {
 			t.Fatalf("%s ended at start:\n%s", p.Name, p.Log.Tail(20))
 		}
-		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) //nolint:noctx // loopback
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		if err == nil {
 			_ = c.Close()
 		}

@@ -60,7 +60,7 @@ func (b *binary) get(t T) string {
 	b.once.Do(func() {
 		b.path = filepath.Join(buildDir, b.name)
 		args := append([]string{"build", "-o", b.path}, b.args...)
-		cmd := exec.Command("go", args...) //nolint:noctx // shared by tests: no one's context may end it
+		cmd := exec.Command("go", args...)
 		cmd.Dir = Root()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)

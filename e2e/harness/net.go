@@ -18,7 +18,7 @@ func FreePort(t T) int {
 	portMu.Lock()
 	defer portMu.Unlock()
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatalf("free port: %v", err)
 		}

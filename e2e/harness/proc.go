@@ -45,7 +45,7 @@ type Proc struct {
 func Start(t T, name string, env []string, argv ...string) *Proc {
 	t.Helper()
 	p := &Proc{Name: name, Log: &Log{}, done: make(chan struct{})}
-	p.cmd = exec.Command(argv[0], argv[1:]...) //nolint:noctx // ended by id in Cleanup, with a say in the signal
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(), marker + "=" + runID,
 	}, env...)

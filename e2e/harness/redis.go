@@ -55,10 +55,11 @@ func (r *Redis) start() {
 	r.Proc = Start(r.t, "redis", nil, "redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(r.Port),
 		"--save", "", "--appendonly", "no", "--dir", r.t.TempDir())
 	Eventually(r.t, 10*time.Second, "redis answers PING", func() error {
-		if out, err := r.cli("PING"); err != nil || out != "PONG" {
-			return fmt.Errorf("%q %v", out, err)
+		out, err := r.cli("PING")
+		if err == nil && out != "PONG" {
+			err = fmt.Errorf("it answers %q", out)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -28,7 +28,7 @@ type RoundRobin struct {
 func StartRoundRobin(t T, backends ...string) *RoundRobin {
 	t.Helper()
 	rr := &RoundRobin{backends: backends, counts: map[string]int{}}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("round robin: %v", err)
 	}

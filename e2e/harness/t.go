@@ -45,7 +45,7 @@ func Poll(ctx context.Context, limit time.Duration, ok func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w (%v)", err, ctx.Err())
+			return fmt.Errorf("%w (%w)", err, ctx.Err())
 		case <-tick.C:
 		}
 	}

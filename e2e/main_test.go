@@ -1,0 +1,18 @@
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"github.com/mcphub-go/mcphub/e2e/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m.Run)) }
+
+// long skips a test of whole processes under -short.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED: starts processes (-short)")
+	}
+}
