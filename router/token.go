@@ -121,6 +121,22 @@ func (t Token) For(scope, subject string) bool {
 // Home may be empty, and epoch is then 0. It fails if home is not a valid name, if epoch is
 // negative, or if the system gives no randomness.
 func (k *Keys) Mint(scope, subject string, home store.NodeID, epoch store.Epoch, now time.Time) (Token, error) {
+	random, err := newSID()
+	if err != nil {
+		return Token{}, err
+	}
+	return k.mint(random, scope, subject, home, epoch, now)
+}
+
+// newSID draws the random part of a token, which decides where the session is placed.
+func newSID() (s sid, err error) {
+	if _, err := rand.Read(s[:]); err != nil {
+		return s, fmt.Errorf("mint a session id: %w", err)
+	}
+	return s, nil
+}
+
+func (k *Keys) mint(random sid, scope, subject string, home store.NodeID, epoch store.Epoch, now time.Time) (Token, error) {
 	if home != "" {
 		if err := wire.CheckName("home node", string(home)); err != nil {
 			return Token{}, err
@@ -130,11 +146,8 @@ func (k *Keys) Mint(scope, subject string, home store.NodeID, epoch store.Epoch,
 		return Token{}, fmt.Errorf("mint a session id: epoch %d does not go with home %q", epoch, home)
 	}
 	t := Token{
-		scope: digestOf("scope", scope), subject: subjectDigest(subject),
+		random: random, scope: digestOf("scope", scope), subject: subjectDigest(subject),
 		Home: home, Epoch: epoch, Issued: now.Truncate(time.Second),
-	}
-	if _, err := rand.Read(t.random[:]); err != nil {
-		return Token{}, fmt.Errorf("mint a session id: %w", err)
 	}
 	t.text = k.encode(t)
 	return t, nil

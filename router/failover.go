@@ -1,0 +1,436 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// locate says whether a place can be used: the node, or why not.
+//
+// A lease that has lapsed is no proof: times to live follow Redis's clock. The node itself is
+// asked, and if it answers it keeps its sessions; whether it may still run anything it knows
+// best, and refuses by itself if not.
+func (r *Router) locate(ctx context.Context, b store.Binding) (*store.Node, string) {
+	n := r.fleet.Snapshot().Node(b.Node)
+	if n == nil {
+		return nil, "the node is gone"
+	}
+	if why := r.suspects.of(n); why != "" {
+		return nil, why
+	}
+	if n.State == store.NodeUnhealthy && !r.probes.alive(ctx, n) {
+		return nil, "the node's lease has lapsed and it does not answer"
+	}
+	return n, ""
+}
+
+// placeOf is where the session sits for a server; if it sits nowhere yet, it is placed.
+func (r *Router) placeOf(ctx context.Context, s *session, server store.ServerID) (bound, error) {
+	if b, ok := s.place(server); ok {
+		return b, nil
+	}
+	return r.move(ctx, s, bound{server: server}, nil, "first use")
+}
+
+// served notes what a node's answer to a message says about the session's place.
+func (r *Router) served(s *session, b bound, n *store.Node) {
+	if b.Epoch == n.Epoch && !b.guessed {
+		return
+	}
+	// The same process under a new epoch, or a place that the store has not agreed to yet.
+	next := b
+	next.Binding, next.guessed, next.unsaved = store.Binding{Node: n.ID, Epoch: n.Epoch}, false, true
+	if cur, ok := s.place(b.server); ok && cur.gen == b.gen {
+		s.settle(next)
+		r.todo.bind(s, b.server, b.Binding)
+	}
+}
+
+// move gives the session a new place for a server, unless another request in this replica has
+// done so since from was read. However many requests find a node dead, one of them moves.
+func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion, why string) (bound, error) {
+	// A session's random part has a fixed length, so no two keys are alike.
+	v, err, _ := r.moving.Do(string(s.tok.random[:])+string(from.server), func() (any, error) {
+		if b, ok := s.place(from.server); ok && b.gen != from.gen {
+			return b, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.MoveTimeout)
+		defer cancel()
+		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, why: why}
+		return m.run(ctx)
+	})
+	if err != nil {
+		// The error may be shared by several requests, which put their own ids into it.
+		if e, ok := errors.AsType[*Error](err); ok {
+			own := *e
+			if v, ok := e.Data.(*verdict); ok {
+				data := *v
+				own.Data = &data
+			}
+			err = &own
+		}
+		return from, err
+	}
+	return v.(bound), nil
+}
+
+// mover finds a new place for one session and one server.
+type mover struct {
+	r      *Router
+	s      *session
+	server store.ServerID
+	from   bound         // where it was
+	old    store.Binding // what the store is believed to hold
+	not    exclusion
+	why    string
+	away   bool // the store cannot be asked
+	// unsaved says that the store has not agreed to the choice and must still be asked.
+	unsaved bool
+}
+
+// maxOpens bounds the nodes that are tried for one move.
+const maxOpens = 3
+
+func (m *mover) run(ctx context.Context) (bound, error) {
+	place, done, err := m.consult(ctx)
+	if done || err != nil {
+		return place, err
+	}
+	// With nothing bound and nobody to ask, the session may already be open on the node that
+	// every replica would choose: go and see, instead of opening it afresh over what is there.
+	if m.away && m.from.Binding == (store.Binding{}) {
+		c, err := m.choose(ctx)
+		if err != nil {
+			return m.from, err
+		}
+		b := store.Binding{Node: c.Node, Epoch: c.Epoch}
+		return m.s.settle(bound{server: m.server, Binding: b, guessed: true}), nil
+	}
+	if init, _, lapsed := m.s.origin(); len(init) == 0 || lapsed {
+		return m.from, m.lost(ctx)
+	}
+	for range maxOpens {
+		c, err := m.choose(ctx)
+		if err != nil {
+			return m.from, err
+		}
+		place, err := m.settle(ctx, c)
+		if err == nil {
+			return place, nil
+		}
+		if e, ok := errors.AsType[*Error](err); ok {
+			return m.from, e
+		}
+		m.r.log.WarnContext(ctx, "session not opened", "session", m.s.tok, "server", m.server, "node", c.Node, "err", err)
+		m.not = m.not.add(c.Node, c.Epoch, "the session could not be opened there")
+	}
+	return m.from, m.r.noReplica(m.server, reasonUnreachable)
+}
+
+// consult asks the store what it holds. Another coordinator may have moved the session already.
+func (m *mover) consult(ctx context.Context) (place bound, done bool, err error) {
+	rec, err := m.r.read(ctx, m.s.tok)
+	switch {
+	case err == nil:
+	case errors.Is(err, store.ErrEnded):
+		m.s.end()
+		return m.from, true, unknownSession(nil)
+	case errors.Is(err, store.ErrNotFound):
+		m.s.setStored(false)
+		return m.from, false, nil
+	default:
+		m.away = true
+		return m.from, false, nil
+	}
+	m.s.learn(rec)
+	m.old = rec.Bindings[m.server]
+	if m.old == (store.Binding{}) || m.old == m.from.Binding {
+		return m.from, false, nil
+	}
+	if n, _ := m.r.locate(ctx, m.old); n != nil && m.usable(m.old) {
+		m.r.stats.followed.Add(1)
+		return m.s.settle(bound{server: m.server, Binding: m.old, adopted: time.Now()}), true, nil
+	}
+	return m.from, false, nil
+}
+
+func (m *mover) usable(b store.Binding) bool {
+	x, excluded := m.not[b.Node]
+	return !excluded || b.Epoch > x.epoch
+}
+
+// lost ends a move that cannot be made: nobody knows any more with what the client initialized.
+func (m *mover) lost(ctx context.Context) error {
+	if m.away { // the store may know, and be back soon
+		return m.r.noReplica(m.server, reasonUnreachable)
+	}
+	m.r.stats.lost.Add(1)
+	m.r.log.WarnContext(ctx, "session lost", "session", m.s.tok, "server", m.server, "node", m.from.Node)
+	m.r.todo.announce(m.r, store.Event{
+		Kind: store.EventSessionLost, Node: m.from.Node, Server: m.server, Session: m.s.tok.SessionID(),
+		Text: "session could not be moved, its initialize is not known any more: " + m.why,
+	})
+	return unknownSession(nil)
+}
+
+// choose picks a node. If every node that has the server has just failed, it waits a little:
+// a process that restarts is soon back under a new epoch.
+func (m *mover) choose(ctx context.Context) (*Candidate, error) {
+	deadline := time.Now().Add(m.r.cfg.PlaceWait)
+	for {
+		list := m.r.candidates(m.r.fleet.Snapshot(), m.s.tok.random, m.server, m.not)
+		if c := choose(list, !m.away); c != nil {
+			return c, nil
+		}
+		if !worthWaiting(list) || !time.Now().Before(deadline) {
+			return nil, m.r.noReplica(m.server, reasonNoReplica)
+		}
+		if err := pause(ctx, adoptPause); err != nil {
+			return nil, m.r.noReplica(m.server, reasonNoReplica)
+		}
+	}
+}
+
+// worthWaiting says whether a node that is thought alive by the fleet has the server.
+func worthWaiting(list []Candidate) bool {
+	for i := range list {
+		if list[i].State == store.NodeActive && list[i].server.Status == store.ServerReady {
+			return true
+		}
+	}
+	return false
+}
+
+// settle opens the session on a node and gets the store's agreement. A first use is agreed
+// first and opened then, so that of two parallel first calls one opens and none opens over the
+// other's state; a move is opened first, so that nobody is sent to a node that has yet to
+// prove that it can take the session.
+func (m *mover) settle(ctx context.Context, c *Candidate) (bound, error) {
+	next := store.Binding{Node: c.Node, Epoch: c.Epoch}
+	first := m.from.Binding == (store.Binding{}) && !m.away
+	if first {
+		if place, followed, err := m.agree(ctx, next, false); followed || err != nil {
+			return place, err
+		}
+	}
+	if err := m.r.open(ctx, m.s, m.server, c); err != nil {
+		return m.from, err
+	}
+	if !first {
+		if place, followed, err := m.agree(ctx, next, true); followed || err != nil {
+			return place, err
+		}
+	}
+	place := m.s.settle(bound{server: m.server, Binding: next, unsaved: m.unsaved})
+	if m.unsaved {
+		m.r.todo.bind(m.s, m.server, m.old)
+	}
+	m.moved(ctx, next)
+	return place, nil
+}
+
+// agree compares and sets the binding in the store. Followed says that another coordinator was
+// first, and place is then where it has put the session. With the store away the choice is the
+// one that every replica makes, and is agreed on later.
+func (m *mover) agree(ctx context.Context, next store.Binding, opened bool) (place bound, followed bool, err error) {
+	if m.unsaved = m.away; m.away {
+		return bound{}, false, nil
+	}
+	won, err := m.r.bind(ctx, m.s, m.server, m.old, next)
+	switch {
+	case err == nil && won == next:
+		m.old = next
+		return bound{}, false, nil
+	case err == nil:
+		if opened && won.Node != next.Node {
+			m.r.closeUpstream(ctx, m.s, m.server, next)
+		}
+		m.r.stats.followed.Add(1)
+		return m.s.settle(bound{server: m.server, Binding: won, adopted: time.Now()}), true, nil
+	case errors.Is(err, store.ErrEnded):
+		m.s.end()
+		if opened {
+			m.r.closeUpstream(ctx, m.s, m.server, next)
+		}
+		return m.from, false, unknownSession(nil)
+	}
+	m.r.log.WarnContext(ctx, "binding not recorded yet", "session", m.s.tok, "server", m.server, "node", next.Node, "err", err)
+	m.unsaved = true
+	return bound{}, false, nil
+}
+
+// bind compares and sets one binding, and writes the session back if the store has lost it.
+func (r *Router) bind(ctx context.Context, s *session, server store.ServerID, old, next store.Binding) (store.Binding, error) {
+	won, err := r.bindOnce(ctx, s, server, old, next)
+	if errors.Is(err, store.ErrNotFound) {
+		rec := s.record()
+		if len(rec.Init) == 0 {
+			return won, err
+		}
+		rec.Bindings[server] = old
+		if err := r.create(ctx, s, rec); err != nil {
+			return won, err
+		}
+		won, err = r.bindOnce(ctx, s, server, old, next)
+	}
+	if err == nil && won == (store.Binding{}) && old != won {
+		won, err = r.bindOnce(ctx, s, server, won, next) // the store holds less than we thought
+	}
+	return won, err
+}
+
+func (r *Router) bindOnce(ctx context.Context, s *session, server store.ServerID, old, next store.Binding) (store.Binding, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	won, err := r.store.Bind(ctx, s.tok.SessionID(), server, old, next, r.cfg.SessionTimeout)
+	r.noteStore(err)
+	return won, err
+}
+
+// create writes a session to the store.
+func (r *Router) create(ctx context.Context, s *session, rec store.Session) error {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	err := r.store.CreateSession(ctx, rec, r.cfg.SessionTimeout)
+	r.noteStore(err)
+	s.setStored(err == nil)
+	return err
+}
+
+// moved tells the others.
+func (m *mover) moved(ctx context.Context, next store.Binding) {
+	if m.from.Binding == (store.Binding{}) {
+		return // placed, not moved
+	}
+	m.r.stats.moved.Add(1)
+	m.r.log.InfoContext(ctx, "session moved", "session", m.s.tok, "server", m.server, "node", next.Node, "epoch", next.Epoch)
+	m.r.todo.announce(m.r, store.Event{
+		Kind: store.EventSessionMoved, Node: next.Node, Server: m.server, Session: m.s.tok.SessionID(),
+		Text: fmt.Sprintf("session moved from %s to %s: %s", m.from.Node, next.Node, m.why),
+	})
+}
+
+// Messages of our own to a node. The id cannot meet one of the client's: nobody sees it.
+const initializeHead = `{"jsonrpc":"2.0","id":"mcphub-open","method":"initialize","params":`
+
+var initialized = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+
+// openTimeout bounds each of the two messages that open a session.
+const openTimeout = 10 * time.Second
+
+// open gives a node the session, under its public id and with the client's own initialize.
+func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c *Candidate) error {
+	sessions, placed := -1, false
+	r.loads.begin(c.node, c.server)
+	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
+	init, era, _ := s.origin()
+	if s.scope == store.ScopeAll {
+		init = wideParams(init, era)
+	}
+	body := append(append([]byte(initializeHead), init...), '}')
+	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: openTimeout}
+	a, err := r.hop.send(ctx, c.node.URL, &out)
+	if err != nil {
+		r.failed(ctx, c.node, err)
+		return err
+	}
+	err = opened(a)
+	sessions, placed = a.sessions, err == nil
+	a.Close()
+	if err != nil {
+		return fmt.Errorf("initialize: %w", err)
+	}
+	out.body, out.version = initialized, era
+	if a, err = r.hop.send(ctx, c.node.URL, &out); err != nil {
+		r.failed(ctx, c.node, err)
+		return err
+	}
+	defer a.Close()
+	if a.refused != "" || a.status >= 300 {
+		return fmt.Errorf("initialized: status %d %s", a.status, a.refused)
+	}
+	r.stats.opened.Add(1)
+	return nil
+}
+
+// opened reads the answer to an initialize of ours.
+func opened(a *answer) error {
+	if a.refused != "" || a.status != http.StatusOK {
+		return fmt.Errorf("status %d %s", a.status, a.refused)
+	}
+	_, f, err := readResponse(a)
+	if err != nil {
+		return err
+	}
+	if f.Result.IsZero() {
+		return errors.New("the server answered with an error")
+	}
+	return nil
+}
+
+// readResponse reads a whole answer to an initialize, plain or as a stream, and the response in
+// it.
+func readResponse(a *answer) (raw []byte, f wire.Frame, err error) {
+	if !isStream(a) {
+		if raw, err = readSome(a, nil, maxEvent); err == nil && !a.ended {
+			err = errTooLarge
+		}
+		if err == nil {
+			f, err = wire.Scan(raw, wire.ServerLimits)
+		}
+		if err == nil && f.Kind != wire.Response {
+			err = errors.New("the answer is no response")
+		}
+		return raw, f, err
+	}
+	events := wire.NewEventReader(a, maxEvent)
+	for {
+		ev, err := events.Next()
+		if err != nil {
+			return raw, f, fmt.Errorf("%w: %w", errCut, err)
+		}
+		if raw = append(raw, ev.Raw...); len(raw) > maxEvent {
+			return raw, f, errTooLarge
+		}
+		if len(ev.Data) == 0 {
+			continue
+		}
+		got, err := wire.Scan(append([]byte(nil), ev.Data...), wire.ServerLimits)
+		if err != nil {
+			return raw, f, err
+		}
+		if got.Kind == wire.Response {
+			return raw, got, nil
+		}
+	}
+}
+
+// closeTimeout bounds ending a session on a node.
+const closeTimeout = 2 * time.Second
+
+// closeUpstream ends the session on a node. It need not succeed: a node forgets what is idle.
+func (r *Router) closeUpstream(ctx context.Context, s *session, server store.ServerID, at store.Binding) {
+	n := r.fleet.Snapshot().Node(at.Node)
+	if n == nil || r.suspects.of(n) != "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	a, err := r.hop.send(ctx, n.URL, &outgoing{
+		method: http.MethodDelete, server: server, token: s.tok.text, epoch: n.Epoch, timeout: closeTimeout,
+	})
+	if err != nil {
+		r.log.DebugContext(ctx, "session not ended on node", "session", s.tok, "server", server, "node", n.ID, "err", err)
+		return
+	}
+	if _, err := readSome(a, nil, wholeAnswer); err == nil && a.refused == "" && a.status < 300 {
+		r.loads.ended(n.ID, server)
+	}
+	a.Close()
+}

@@ -1,0 +1,165 @@
+package router
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// maxShare is the promise: no replica holds more than this times its fair share of a server's
+// sessions, rounded up. boundShare is what one coordinator allows itself: others place at the
+// same moment, and what they have placed is learned only from the nodes' next answers, so part
+// of the promise is kept back for them.
+const (
+	maxShare   = 1.25
+	boundShare = 1.12
+)
+
+// Candidate is one replica of a server as placement sees it.
+type Candidate struct {
+	Node  store.NodeID
+	Epoch store.Epoch
+	// Score is the replica's rendezvous score for the session: higher is preferred. It depends
+	// on the names and the weight alone, so every coordinator computes the same.
+	Score float64
+	// Load is the number of sessions that the replica is believed to hold, Limit how many it
+	// may hold for this session to be placed there.
+	Load, Limit int
+	Weight      int
+	State       store.NodeState
+	// Reason is empty for a replica that may be chosen, and otherwise a sentence why not.
+	Reason string
+
+	node   *store.Node
+	server store.Server
+}
+
+// eligible says that the replica may take the session, its load aside.
+func (c *Candidate) eligible() bool { return c.Reason == "" }
+
+// rendezvous is the score of a node of some weight for a session of a server: the weighted
+// highest-random-weight hash, -w/ln(h) with h uniform in (0,1).
+func rendezvous(session sid, server store.ServerID, node store.NodeID, weight int) float64 {
+	var buf [192]byte
+	b := append(buf[:0], session[:]...)
+	b = append(append(b, server...), 0)
+	b = append(b, node...)
+	h := (float64(xxhash.Sum64(b)>>11) + 0.5) / (1 << 53)
+	return -float64(weight) / math.Log(h)
+}
+
+// weightOf is a replica's share relative to others.
+func weightOf(n *store.Node, s store.Server) int { return max(1, n.Weight) * max(1, s.Weight) }
+
+// exclusion takes nodes out of a placement that have just failed, with the reason. A newer
+// epoch of the node is not excluded: it is another process.
+type exclusion map[store.NodeID]excluded
+
+type excluded struct {
+	epoch  store.Epoch
+	reason string
+}
+
+func (x exclusion) add(n store.NodeID, e store.Epoch, reason string) exclusion {
+	if x == nil {
+		x = make(exclusion, 1)
+	}
+	x[n] = excluded{e, reason}
+	return x
+}
+
+// candidates lists every node that has the server, the preferred ones first: by falling score,
+// and by name where scores are equal.
+func (r *Router) candidates(snap *store.Snapshot, session sid, server store.ServerID, not exclusion) []Candidate {
+	if snap == nil {
+		return nil
+	}
+	var out []Candidate
+	total, weight := 0, 0
+	for i := range snap.Nodes {
+		n := &snap.Nodes[i]
+		s, ok := n.Server(server)
+		if !ok {
+			continue
+		}
+		c := Candidate{Node: n.ID, Epoch: n.Epoch, State: n.State, Weight: weightOf(n, s), node: n, server: s}
+		c.Score = rendezvous(session, server, n.ID, c.Weight)
+		c.Reason = r.unfit(n, s, not)
+		if c.eligible() {
+			c.Load = r.loads.get(n, s)
+			total += c.Load
+			weight += c.Weight
+		}
+		out = append(out, c)
+	}
+	for i := range out {
+		if c := &out[i]; c.eligible() {
+			c.Limit = limit(total, c.Weight, weight)
+		}
+	}
+	slices.SortFunc(out, func(a, b Candidate) int {
+		if a.Score != b.Score {
+			if a.Score > b.Score {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(string(a.Node), string(b.Node))
+	})
+	return out
+}
+
+// limit is the number of sessions up to which a replica may be filled, when total are placed
+// and one more comes.
+func limit(total, weight, weights int) int {
+	return int(math.Ceil(boundShare * float64(total+1) * float64(weight) / float64(weights)))
+}
+
+// unfit says why a replica may take no new session; empty if it may.
+func (r *Router) unfit(n *store.Node, s store.Server, not exclusion) string {
+	if x, ok := not[n.ID]; ok && n.Epoch <= x.epoch {
+		return x.reason
+	}
+	switch {
+	case n.State == store.NodeDraining:
+		return "the node is draining"
+	case n.State != store.NodeActive:
+		return "the node's lease has lapsed"
+	case s.Status != store.ServerReady:
+		return "the server is " + string(s.Status) + " on this node"
+	}
+	if why := r.suspects.of(n); why != "" {
+		return why
+	}
+	return ""
+}
+
+// choose takes the preferred candidate that may have the session. Bounded says whether loads
+// count; without, every coordinator that sees the same nodes chooses the same one.
+func choose(list []Candidate, bounded bool) *Candidate {
+	var first *Candidate
+	for i := range list {
+		c := &list[i]
+		if !c.eligible() {
+			continue
+		}
+		if !bounded || c.Load < c.Limit {
+			return c
+		}
+		if first == nil {
+			first = c
+		}
+	}
+	return first
+}
+
+// Candidates lists the nodes that have a server, in the order in which a session prefers them,
+// with what speaks against each. It is meant for people: nothing is placed.
+func (r *Router) Candidates(session store.SessionID, server store.ServerID) []Candidate {
+	id, _ := parseSID(session)
+	return r.candidates(r.fleet.Snapshot(), id, server, nil)
+}

@@ -1,0 +1,271 @@
+package router
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Fleet is what the router needs to know of the nodes.
+type Fleet interface {
+	// Snapshot is the last one taken. It never blocks, and is nil until there is one.
+	Snapshot() *store.Snapshot
+}
+
+// Sessions is the part of the store that carrying sessions needs. Every call must end within
+// a bound of its own; the router adds Config.StoreTimeout.
+type Sessions interface {
+	CreateSession(ctx context.Context, s store.Session, ttl time.Duration) error
+	Session(ctx context.Context, id store.SessionID) (store.Session, error)
+	Bind(ctx context.Context, id store.SessionID, server store.ServerID, old, next store.Binding, ttl time.Duration) (store.Binding, error)
+	TouchSessions(ctx context.Context, ids []store.SessionID, ttl time.Duration) error
+	EndSession(ctx context.Context, id store.SessionID, ttl time.Duration) error
+	Catalog(ctx context.Context, d store.Digest) ([]byte, error)
+	AppendEvent(ctx context.Context, e store.Event) error
+	Notify(ctx context.Context, h store.Hint) error
+	Subscribe(ctx context.Context) (<-chan store.Hint, error)
+}
+
+// Config is how a Router behaves. Keys and Credential are required.
+type Config struct {
+	// Keys mint and verify session ids. All coordinators of a fleet have the same.
+	Keys *Keys
+	// Credential is the fleet credential that nodes ask for.
+	Credential string
+	// Coordinator names this replica in events.
+	Coordinator store.CoordinatorID
+	// Version is this release, told to clients of the aggregate endpoint.
+	Version string
+
+	// SessionTimeout is how long a session lives after its last request. Zero means 1h.
+	// Setting: stickySessionTimeout, milliseconds.
+	SessionTimeout time.Duration
+	// CacheSize bounds the sessions that are remembered here. Zero means 100000.
+	CacheSize int
+	// NameSeparator stands between server and tool on the aggregate endpoint. Empty means "-".
+	// Setting: nameSeparator.
+	NameSeparator string
+
+	// StoreTimeout bounds each call to the store. Zero means 250ms.
+	StoreTimeout time.Duration
+	// DialTimeout bounds connecting to a node. Zero means 2s.
+	DialTimeout time.Duration
+	// CallTimeout bounds the wait for a node's answer. Zero means 10m: calls may wait for people.
+	CallTimeout time.Duration
+	// StreamIdle bounds the silence in a stream. Zero means 10m.
+	StreamIdle time.Duration
+	// ProbeTimeout bounds asking a node whether it lives. Zero means 1s.
+	ProbeTimeout time.Duration
+	// MoveTimeout bounds moving a session to another node. Zero means 15s.
+	MoveTimeout time.Duration
+	// PlaceWait is how long a request waits for a replica when all that exist have just failed:
+	// a node that restarts is back under a new epoch by then. Zero means 2s, negative none.
+	PlaceWait time.Duration
+	// TLS is for nodes with https URLs. Nil means the system's roots.
+	TLS *tls.Config
+}
+
+func (c Config) withDefaults() Config {
+	c.SessionTimeout = cmp.Or(c.SessionTimeout, time.Hour)
+	c.CacheSize = cmp.Or(c.CacheSize, 100_000)
+	c.NameSeparator = cmp.Or(c.NameSeparator, "-")
+	c.StoreTimeout = cmp.Or(c.StoreTimeout, 250*time.Millisecond)
+	c.DialTimeout = cmp.Or(c.DialTimeout, 2*time.Second)
+	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Minute)
+	c.StreamIdle = cmp.Or(c.StreamIdle, 10*time.Minute)
+	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, time.Second)
+	c.MoveTimeout = cmp.Or(c.MoveTimeout, 15*time.Second)
+	c.PlaceWait = cmp.Or(c.PlaceWait, 2*time.Second)
+	return c
+}
+
+// Connections to a node that are kept for later, and for how long.
+const (
+	maxIdleConns = 256
+	idleConn     = time.Minute
+)
+
+// Router carries the traffic of sessions to nodes. Safe for concurrent use.
+type Router struct {
+	cfg   Config
+	fleet Fleet
+	store Sessions
+	log   *slog.Logger
+	hop   *hop
+
+	cache     *lru.Cache[sid, *session]
+	loading   singleflight.Group // reads of the store, by session
+	moving    singleflight.Group // placements and moves, by session and server
+	suspects  suspects
+	loads     loads
+	probes    probes
+	budget    budget
+	catalogs  catalogs
+	todo      backlog
+	storeAway atomic.Bool // a call to the store has failed since the last look
+	stats     counters
+}
+
+// New makes a router. It starts nothing and touches no network; [Router.Run] does the work that
+// no request should wait for. It panics if cfg has no keys, since there is no default key.
+func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
+	cfg = cfg.withDefaults()
+	if cfg.Keys == nil {
+		panic("router: no session keys")
+	}
+	cache, err := lru.New[sid, *session](max(1, cfg.CacheSize))
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	r := &Router{
+		cfg: cfg, fleet: fleet, store: sessions, log: log, cache: cache,
+		hop: newHop(hopConfig{
+			Credential: cfg.Credential, DialTimeout: cfg.DialTimeout, AnswerTimeout: cfg.CallTimeout,
+			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS,
+		}),
+		todo: newBacklog(),
+	}
+	r.loads.now, r.budget.now = time.Now, time.Now
+	r.probes.ask = r.askHealth
+	return r
+}
+
+// Request is one HTTP request of a client, as package server hands it on: authenticated, within
+// limits, its single-valued headers single.
+type Request struct {
+	// Scope is the server of the endpoint, or empty for the endpoint over all servers.
+	Scope string
+	// Subject is who the client is; empty for anonymous. Sessions are bound to it.
+	Subject string
+	// HTTPMethod is POST or DELETE.
+	HTTPMethod string
+	// SessionID is Mcp-Session-Id, or empty.
+	SessionID string
+	// Header is the client's; only the router's own list of them is ever passed on.
+	Header http.Header
+	// Body is the message, whole.
+	Body []byte
+}
+
+// scope is the request's scope as tokens and the store spell it.
+func (q *Request) scope() string {
+	if q.Scope == "" {
+		return store.ScopeAll
+	}
+	return q.Scope
+}
+
+// Carry carries one request of a client and writes the answer, be it one message or a stream.
+//
+// An error is an *Error and means that nothing was written: the caller answers with it. A call
+// whose outcome is not known is no error in this sense; its answer, JSON-RPC error 1001, has
+// been written. When ctx ends, what the node has received goes on running: in the revisions
+// with sessions a client that disconnects has not cancelled (MCP 2025-11-25, Transports).
+func (r *Router) Carry(ctx context.Context, w http.ResponseWriter, req Request) error {
+	r.stats.inFlight.Add(1)
+	defer r.stats.inFlight.Add(-1)
+	r.stats.carried.Add(1)
+	switch req.HTTPMethod {
+	case http.MethodPost:
+		return r.post(ctx, w, &req)
+	case http.MethodDelete:
+		return r.delete(ctx, w, &req)
+	}
+	return &Error{Err: ErrMethod, Code: wire.CodeInvalidRequest, Message: "only POST and DELETE are served here"}
+}
+
+func (r *Router) post(ctx context.Context, w http.ResponseWriter, req *Request) error {
+	if err := checkVersion(req); err != nil {
+		return err
+	}
+	r.budget.call()
+	if req.SessionID == "" {
+		return r.start(ctx, w, req)
+	}
+	s, err := r.session(ctx, req)
+	if err != nil {
+		return withID(err, req.Body)
+	}
+	if req.Scope == "" {
+		return r.carryWide(ctx, w, req, s)
+	}
+	return r.carrySingle(ctx, w, req, s)
+}
+
+// checkVersion judges Mcp-Protocol-Version: the revisions with sessions are served, the later
+// ones are told so, and anything else is an error of the client (MCP 2025-11-25, Transports,
+// Protocol Version Header).
+func checkVersion(req *Request) error {
+	switch v := first(req.Header, wire.HeaderVersion); {
+	case v == "" || v == wire.Version20251125 || v == wire.Version20250618 || wire.IsLegacy(v):
+		return nil
+	case wire.IsModern(v):
+		return unsupportedVersion(idOf(req.Body), v)
+	default:
+		return badRequest(idOf(req.Body), "the Mcp-Protocol-Version header names no revision that is served here; "+
+			"send the one that initialize negotiated")
+	}
+}
+
+// idOf is the id of a message if it has one that can be read, for an error to answer with. A
+// stranger's large body is not worth reading for that.
+func idOf(body []byte) []byte {
+	if len(body) > 64<<10 {
+		return nil
+	}
+	f, err := wire.Scan(body, wire.ClientLimits)
+	if err != nil || f.Kind != wire.Request {
+		return nil
+	}
+	return f.IDBytes()
+}
+
+// withID puts the message's id into an error that has none.
+func withID(err error, body []byte) error {
+	if e, ok := errors.AsType[*Error](err); ok && e.ID == nil {
+		e.ID = idOf(body)
+	}
+	return err
+}
+
+// start answers a request without a session id, which must be initialize.
+func (r *Router) start(ctx context.Context, w http.ResponseWriter, req *Request) error {
+	f, err := wire.Scan(req.Body, wire.ClientLimits)
+	if err != nil {
+		return badFrame(err)
+	}
+	if v, ok := f.Lookup("params", "_meta", wire.MetaVersion); ok {
+		if v, ok := wire.Unquote(v.Of(f.Raw)); ok && wire.IsModern(v) {
+			return unsupportedVersion(f.IDBytes(), v)
+		}
+	}
+	if f.Kind != wire.Request || f.Method != "initialize" {
+		return missingSession(f.IDBytes())
+	}
+	if p := f.ParamsBytes(); len(p) == 0 || p[0] != '{' {
+		return &Error{Err: ErrBadRequest, ID: f.IDBytes(), Code: wire.CodeInvalidParams, Message: "initialize needs params: protocolVersion, capabilities and clientInfo"}
+	}
+	if req.Scope == "" {
+		return r.startWide(ctx, w, req, &f)
+	}
+	return r.startSingle(ctx, w, req, &f)
+}
+
+// ParseToken checks a session id as Carry does and takes it apart, for REST.
+func (r *Router) ParseToken(text string) (Token, error) { return r.cfg.Keys.Parse(text) }
+
+// bounded is the context of one call to the store.
+func (r *Router) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, r.cfg.StoreTimeout)
+}

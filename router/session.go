@@ -1,0 +1,256 @@
+package router
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// session is what this replica remembers of a session. Safe for concurrent use.
+type session struct {
+	tok     Token
+	scope   string // as in the store
+	subject string // as in the store
+
+	touched atomic.Bool // used since the last renewal of its time to live
+
+	mu     sync.Mutex
+	init   []byte // the client's initialize params; nil if not known here
+	era    string // negotiated protocol version; empty if not known here
+	bound  []bound
+	seen   time.Time // of the last request here
+	ended  bool
+	stored bool // the store has it, as far as is known
+	lapsed bool // idle here beyond its time, and the store does not have it
+}
+
+// bound is the session's place for one server.
+type bound struct {
+	server store.ServerID
+	store.Binding
+	// gen grows with each time the session was opened on a node, so that of two callers that
+	// found the same place failing only one opens it again.
+	gen int
+	// adopted is when the place was taken over from another coordinator, which may still be
+	// opening it.
+	adopted time.Time
+	// guessed says that the place was computed, not agreed: the store was away.
+	guessed bool
+	// unsaved says that the store has yet to agree to the place; see backlog.bind.
+	unsaved bool
+}
+
+// storedSubject is the subject as the store keeps it.
+func storedSubject(subject string) string {
+	if subject == "" {
+		return ""
+	}
+	d := subjectDigest(subject)
+	return hex.EncodeToString(d[:])
+}
+
+func newSession(tok Token, req *Request) *session {
+	return &session{tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now()}
+}
+
+// place is the session's binding for a server.
+func (s *session) place(server store.ServerID) (bound, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.bound {
+		if b.server == server {
+			return b, true
+		}
+	}
+	return bound{server: server}, false
+}
+
+// places are all bindings.
+func (s *session) places() []bound {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]bound(nil), s.bound...)
+}
+
+// settle records where the session sits for a server and returns the new place.
+func (s *session) settle(b bound) bound {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.set(b)
+}
+
+func (s *session) set(b bound) bound {
+	for i := range s.bound {
+		if s.bound[i].server == b.server {
+			b.gen = s.bound[i].gen + 1
+			s.bound[i] = b
+			return b
+		}
+	}
+	b.gen = 1
+	s.bound = append(s.bound, b)
+	return b
+}
+
+// learn takes over what the store knows, except where the store has yet to hear of a place
+// chosen here.
+func (s *session) learn(rec store.Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.init, s.era = rec.Init, rec.Era
+	s.stored, s.lapsed = true, false
+	for server, b := range rec.Bindings {
+		old, had := bound{}, false
+		for _, o := range s.bound {
+			if o.server == server {
+				old, had = o, true
+			}
+		}
+		if b != (store.Binding{}) && (!had || (old.Binding != b && !old.unsaved)) {
+			s.set(bound{server: server, Binding: b, adopted: time.Now()})
+		}
+	}
+}
+
+// record is the session as it is written back.
+func (s *session) record() store.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec := store.Session{
+		ID: s.tok.SessionID(), Subject: s.subject, Scope: s.scope, Era: s.era, Init: s.init,
+		Bindings: make(map[store.ServerID]store.Binding, len(s.bound)),
+	}
+	for _, b := range s.bound {
+		rec.Bindings[b.server] = b.Binding
+	}
+	return rec
+}
+
+// origin is what a replay needs: the client's initialize params and the negotiated version.
+func (s *session) origin() (init []byte, era string, lapsed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.init, s.era, s.lapsed
+}
+
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+// setStored notes whether the store has the session and says what was thought before.
+func (s *session) setStored(stored bool) (before bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.stored = s.stored, stored
+	s.lapsed = s.lapsed && !stored
+	return before
+}
+
+// saved notes that the store has agreed to a place, unless it is another one by now.
+func (s *session) saved(b bound) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.bound {
+		if s.bound[i].server == b.server && s.bound[i].gen == b.gen {
+			s.bound[i].unsaved = false
+		}
+	}
+}
+
+// session finds the session of a request: its id is verified, it belongs to this endpoint and
+// this subject, and it has not ended. Every failure is the same answer, an unknown session.
+func (r *Router) session(ctx context.Context, req *Request) (*session, error) {
+	tok, err := r.cfg.Keys.Parse(req.SessionID)
+	if err != nil || !tok.For(req.scope(), req.Subject) {
+		r.stats.unknown.Add(1)
+		return nil, unknownSession(nil)
+	}
+	s, ok := r.cache.Get(tok.random)
+	if !ok || r.idleTooLong(s) {
+		if s, err = r.load(ctx, tok, req, s); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	ended := s.ended
+	s.seen = time.Now()
+	s.mu.Unlock()
+	if ended {
+		r.stats.unknown.Add(1)
+		return nil, unknownSession(nil)
+	}
+	if !s.touched.Load() && s.touched.CompareAndSwap(false, true) {
+		r.todo.touch(s)
+	}
+	return s, nil
+}
+
+// idleTooLong says that a cached session was not used here for its whole time to live. It may
+// have been used elsewhere, or have expired: the store knows.
+func (r *Router) idleTooLong(s *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && time.Since(s.seen) > r.cfg.SessionTimeout
+}
+
+// clockSlack is how far the clocks of two coordinators may be apart without a session of one
+// looking expired to the other.
+const clockSlack = 5 * time.Minute
+
+// load asks the store for a session that is not in the cache, or was not used for long. With
+// the store away, or without the session in it, a single-server session is looked for at the
+// home that its id names; that node has the last word.
+func (r *Router) load(ctx context.Context, tok Token, req *Request, known *session) (*session, error) {
+	v, err, _ := r.loading.Do(string(tok.random[:]), func() (any, error) {
+		s := known
+		if s == nil {
+			if cached, ok := r.cache.Get(tok.random); ok {
+				return cached, nil // another request has loaded it meanwhile
+			}
+			s = newSession(tok, req)
+			if tok.Home != "" {
+				s.bound = append(s.bound, bound{server: store.ServerID(req.Scope), Binding: store.Binding{Node: tok.Home, Epoch: tok.Epoch}, gen: 1})
+			}
+		}
+		old := time.Since(tok.Issued) > r.cfg.SessionTimeout+clockSlack
+		switch rec, err := r.read(context.WithoutCancel(ctx), tok); {
+		case err == nil:
+			s.learn(rec)
+		case errors.Is(err, store.ErrEnded):
+			s.end()
+		case errors.Is(err, store.ErrNotFound):
+			if tok.Home == "" && old {
+				return nil, unknownSession(nil)
+			}
+			s.mu.Lock()
+			s.stored, s.lapsed = false, old || known != nil
+			s.mu.Unlock()
+		default:
+			r.todo.reread(s)
+		}
+		r.cache.Add(tok.random, s)
+		return s, nil
+	})
+	if err != nil {
+		r.stats.unknown.Add(1)
+		return nil, err
+	}
+	return v.(*session), nil
+}
+
+// read reads a session from the store, within the bound.
+func (r *Router) read(ctx context.Context, tok Token) (store.Session, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	r.stats.storeReads.Add(1)
+	rec, err := r.store.Session(ctx, tok.SessionID())
+	r.noteStore(err)
+	return rec, err
+}

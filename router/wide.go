@@ -1,0 +1,169 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Answers to a client's messages on an endpoint over several servers. What is not here yet is
+// refused by name.
+const (
+	noSuchMethod = "this endpoint over several servers serves initialize, ping, tools/list and tools/call; " +
+		"every method of one server is served on that server's own endpoint, /mcp/<server>"
+	noAnswers = "answers to requests of a server are not taken on this endpoint over several servers; use /mcp/<server>"
+)
+
+// startWide begins a session over several servers. No node hears of it: upstream sessions are
+// opened when a call needs them.
+func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Request, f *wire.Frame) error {
+	tok, err := r.cfg.Keys.Mint(req.scope(), req.Subject, "", 0, time.Now())
+	if err != nil {
+		return err
+	}
+	s := newSession(tok, req)
+	s.init = append([]byte(nil), f.ParamsBytes()...)
+	s.era = negotiate(f)
+	r.remember(ctx, s)
+	w.Header()[wire.HeaderSession] = []string{tok.text}
+	result := append([]byte(`{"protocolVersion":`), wire.Quote(s.era)...)
+	result = append(append(result, `,"capabilities":{"tools":{}},"serverInfo":{"name":"mcphub","version":`...), wire.Quote(r.cfg.Version)...)
+	return writeJSON(w, http.StatusOK, wire.Result(f.IDBytes(), append(result, "}}"...)))
+}
+
+// negotiate is the version that a session over several servers speaks: the client's, if it is
+// served here, else the latest one with sessions (MCP 2025-11-25, Lifecycle, Version
+// Negotiation).
+func negotiate(f *wire.Frame) string {
+	if v, ok := f.Lookup("params", "protocolVersion"); ok {
+		if v, ok := wire.Unquote(v.Of(f.Raw)); ok && wire.IsLegacy(v) {
+			return v
+		}
+	}
+	return wire.LatestLegacy
+}
+
+// wideParams are the params with which an upstream session of a wide one is opened: the
+// client's, without its capabilities, since a server that used them would ask for answers that
+// cannot be carried here, and with the version that was negotiated.
+func wideParams(init []byte, era string) []byte {
+	var edits []wire.Edit
+	if at, ok := wire.Lookup(init, "capabilities"); ok {
+		edits = append(edits, wire.Edit{Span: at, New: []byte("{}")})
+	}
+	if at, ok := wire.Lookup(init, "protocolVersion"); ok {
+		edits = append(edits, wire.Edit{Span: at, New: wire.Quote(era)})
+	}
+	return wire.Splice(init, edits...)
+}
+
+// carryWide carries a message of a session over several servers.
+func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Request, s *session) error {
+	f, err := wire.Scan(req.Body, wire.ClientLimits)
+	if err != nil {
+		return badFrame(err)
+	}
+	switch f.Kind {
+	case wire.Response:
+		return badRequest(nil, noAnswers)
+	case wire.Notification:
+		if f.Method == "notifications/cancelled" {
+			r.cancelEverywhere(ctx, req, s)
+		}
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	id := f.IDBytes()
+	switch f.Method {
+	case "initialize":
+		return badRequest(id, "this session is initialized already; send initialize without Mcp-Session-Id to start another")
+	case "ping":
+		return writeJSON(w, http.StatusOK, wire.Result(id, []byte("{}")))
+	case "tools/list":
+		return r.listTools(ctx, w, &f)
+	case "tools/call":
+		return r.callTool(ctx, w, req, s, &f)
+	}
+	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, noSuchMethod, nil))
+}
+
+func (r *Router) listTools(ctx context.Context, w http.ResponseWriter, f *wire.Frame) error {
+	id := f.IDBytes()
+	if at, ok := f.Lookup("params", "cursor"); ok && !bytes.Equal(at.Of(f.Raw), []byte("null")) {
+		return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeInvalidParams, "unknown cursor: this list has one page", nil))
+	}
+	return writeJSON(w, http.StatusOK, wire.Result(id, r.mergedTools(ctx)))
+}
+
+// callTool sends a call to the server that its name asks for, with the name that the server
+// knows.
+func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Request, s *session, f *wire.Frame) error {
+	refuse := func(msg string) error {
+		return writeJSON(w, http.StatusOK, wire.Error(f.IDBytes(), wire.CodeInvalidParams, msg, nil))
+	}
+	at, ok := f.Lookup("params", "name")
+	if !ok {
+		return refuse("tools/call needs params.name")
+	}
+	name, ok := wire.Unquote(at.Of(f.Raw))
+	if !ok {
+		return refuse("params.name is not a string")
+	}
+	server, tool, ok := r.resolve(r.fleet.Snapshot(), name)
+	if !ok {
+		return refuse("unknown tool: names here are <server>" + r.cfg.NameSeparator + "<tool>, as in tools/list")
+	}
+	c := call{r: r, ctx: ctx, w: w, s: s, server: server}
+	c.out = outgoing{
+		method: http.MethodPost, header: req.Header, merged: true,
+		body: wire.Splice(f.Raw, wire.Edit{Span: at, New: wire.Quote(tool)}),
+	}
+	return c.run()
+}
+
+// cancelEverywhere tells every server of the session that a request was cancelled: which of
+// them runs it, only they know. Where the session sits, another coordinator may have settled,
+// so the store is asked.
+func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session) {
+	if rec, err := r.read(ctx, s.tok); err == nil {
+		s.learn(rec)
+	}
+	r.eachPlace(ctx, s, func(ctx context.Context, n *store.Node, server store.ServerID) {
+		a, err := r.hop.send(ctx, n.URL, &outgoing{
+			method: http.MethodPost, server: server, token: s.tok.text, epoch: n.Epoch,
+			header: req.Header, merged: true, body: req.Body, timeout: closeTimeout,
+		})
+		if err != nil {
+			r.log.DebugContext(ctx, "cancellation not delivered", "session", s.tok, "server", server, "node", n.ID, "err", err)
+			return
+		}
+		a.Close()
+	})
+}
+
+// closeEverywhere ends a session on each of its nodes.
+func (r *Router) closeEverywhere(ctx context.Context, s *session) {
+	r.eachPlace(ctx, s, func(ctx context.Context, n *store.Node, server store.ServerID) {
+		r.closeUpstream(ctx, s, server, store.Binding{Node: n.ID, Epoch: n.Epoch})
+	})
+}
+
+// eachPlace does something with each node that holds part of the session, at the same time, and
+// waits for all of them, at most closeTimeout.
+func (r *Router) eachPlace(ctx context.Context, s *session, do func(context.Context, *store.Node, store.ServerID)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	snap := r.fleet.Snapshot()
+	var all sync.WaitGroup
+	for _, b := range s.places() {
+		if n := snap.Node(b.Node); n != nil && r.suspects.of(n) == "" {
+			all.Go(func() { do(ctx, n, b.server) })
+		}
+	}
+	all.Wait()
+}
