@@ -13,7 +13,7 @@ import (
 // decoder reads the elements of one file by the table, collecting what is wrong.
 type decoder struct {
 	file     string
-	pos      positions
+	pos      *positions
 	getenv   func(string) string
 	t        *target
 	problems []located
@@ -370,6 +370,10 @@ const maxEdits = 4
 // unknown reports a key that is not in the table: an error, or in a lax section and far from
 // every known key, a part of one warning.
 func (d *decoder) unknown(s section, m member) {
+	if len(d.problems) >= maxProblems { // will only be counted
+		d.fail(m.at, s.path, "unknown key "+quote(m.name))
+		return
+	}
 	edits, depth := maxEdits, math.MaxInt
 	if s.key.lax {
 		edits, depth = 2, 2

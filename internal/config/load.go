@@ -147,11 +147,15 @@ func lookup(path string) *key {
 func (d *decoder) finishWarnings() {
 	if len(d.unused) > 0 {
 		sort.SliceStable(d.unused, func(i, j int) bool { return d.unused[i].at < d.unused[j].at })
-		paths := make([]string, 0, len(d.unused))
-		for _, u := range d.unused {
+		var paths []string
+		for _, u := range d.unused[:min(len(d.unused), maxUnused)] {
 			paths = append(paths, u.path)
 		}
-		d.warn(d.unused[0].at, "", "not used by this MCPHub, and ignored: "+strings.Join(paths, ", "))
+		message := "not used by this MCPHub, and ignored: " + strings.Join(paths, ", ")
+		if more := len(d.unused) - len(paths); more > 0 {
+			message += fmt.Sprintf(" and %d more", more)
+		}
+		d.warn(d.unused[0].at, "", message)
 	}
 	shortSecrets(d.t.Settings, func(path string) {
 		d.warn(d.whereSet(path), path, fmt.Sprintf("has fewer than %d characters and may be guessed", minSecret))
@@ -165,6 +169,9 @@ func (d *decoder) finishWarnings() {
 		d.t.Warnings = append(d.t.Warnings, p.Error())
 	}
 }
+
+// maxUnused is how many unused sections the warning names.
+const maxUnused = 20
 
 // fromEnvironment is the offset of what is not in the file.
 const fromEnvironment = math.MaxInt

@@ -2,8 +2,10 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // env makes a getenv of name, value pairs.
@@ -232,6 +234,37 @@ func TestProblemsAreCountedPastFifty(t *testing.T) {
 	_, err := Parse("f.json", []byte(`{"mcpServers": {`+strings.Repeat(`"a b": 1, "a b": 2,`, 1)+manyServers(60)+`}}`), env())
 	if got := err.Error(); strings.Count(got, "\n") != maxProblems || !strings.HasSuffix(got, "\nand 13 more") {
 		t.Errorf("error ends %q after %d lines", got[max(0, len(got)-40):], strings.Count(got, "\n"))
+	}
+}
+
+// TestParseIsQuickWithManyMistakes holds that neither the search for what was meant nor the
+// search for columns grows with the square of the file: one of the greatest size, on one
+// line, once took 25 s and now takes a third of one.
+func TestParseIsQuickWithManyMistakes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"mcpServers": {"s": {"command": "x", `)
+	for i := 0; b.Len() < maxBytes-100; i++ {
+		fmt.Fprintf(&b, `"comm%d": 1,`, i)
+	}
+	b.WriteString(`}}}`)
+	start := time.Now()
+	_, err := Parse("f.json", []byte(b.String()), env())
+	if took := time.Since(start); err == nil || took > 8*time.Second {
+		t.Errorf("took %v, error: %v", took, err)
+	}
+}
+
+func TestUnusedSectionsAreNamedUpToALimit(t *testing.T) {
+	var b strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&b, `"section %d": {},`, i)
+	}
+	s, err := Parse("f.json", []byte("{"+b.String()+"}"), env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := s.Warnings; len(w) != 1 || !strings.HasSuffix(w[0], `["section 18"], ["section 19"] and 10 more`) {
+		t.Errorf("warnings: %q", w)
 	}
 }
 

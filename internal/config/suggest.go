@@ -16,6 +16,9 @@ func nearest(word string, known []string, limit int) string {
 	}
 	best, bestDistance := "", min(limit, max(1, len(word)*2/5))+1
 	for _, k := range known {
+		if max(len(word)-len(k), len(k)-len(word)) >= bestDistance {
+			continue // no fewer edits than letters too many
+		}
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < bestDistance {
 			best, bestDistance = k, d
 		}
@@ -25,8 +28,24 @@ func nearest(word string, known []string, limit int) string {
 
 // sameLetters reports whether a and b differ in no more than case, hyphens and underscores.
 func sameLetters(a, b string) bool {
-	plain := strings.NewReplacer("-", "", "_", "")
-	return strings.EqualFold(plain.Replace(a), plain.Replace(b))
+	for {
+		a, b = strings.TrimLeft(a, "-_"), strings.TrimLeft(b, "-_")
+		if a == "" || b == "" {
+			return a == b
+		}
+		if lowerByte(a[0]) != lowerByte(b[0]) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+// lowerByte is c in lower case, if it is an ASCII letter.
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // distance counts the single letters to insert, remove, replace or swap with their
