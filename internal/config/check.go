@@ -223,7 +223,7 @@ func hostname(s string) bool {
 func checkOrigin(s string) error {
 	scheme, host, ok := strings.Cut(s, "://")
 	u, err := url.Parse(s)
-	if !ok || err != nil || u.Scheme != strings.ToLower(scheme) || u.Host != host || checkHost(host) != nil {
+	if !ok || err != nil || u.Scheme != strings.ToLower(scheme) || checkHost(host) != nil {
 		return errors.New("must be an origin: scheme://host[:port], with no path, no trailing slash and no wildcard")
 	}
 	return nil

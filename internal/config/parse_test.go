@@ -119,6 +119,9 @@ func TestParseRefuses(t *testing.T) {
 		{"host", routing, `"allowedHosts": ["ok.example", "http://no"]`, `2:34: systemConfig.routing.allowedHosts[1]: "http://no" must be a host name or address, with or without a port: no scheme, no path, no wildcard`},
 		{"host, wildcard", routing, `"allowedHosts": ["*"]`, `2:20: systemConfig.routing.allowedHosts[0]: "*" must be a host name or address, with or without a port: no scheme, no path, no wildcard`},
 		{"origin", routing, `"allowedOrigins": ["null"]`, `2:22: systemConfig.routing.allowedOrigins[0]: "null" must be an origin: scheme://host[:port], with no path, no trailing slash and no wildcard`},
+		{"origins", routing, `"allowedOrigins": ["https://a/", "https://u@a", "a.example", "https://a:0", "https://*.a", "https://a?b"]`, strings.Join([]string{
+			origins(0, 22, "https://a/"), origins(1, 36, "https://u@a"), origins(2, 51, "a.example"), origins(3, 64, "https://a:0"),
+			origins(4, 79, "https://*.a"), origins(5, 94, "https://a?b")}, "\n")},
 		{"bearer auth without a key", routing, `"enableBearerAuth": true`, `2:23: systemConfig.routing.enableBearerAuth: is true and needs "bearerAuthKey"`},
 		{"node without a coordinator", cluster, `"enabled": true, "mode": "node"`, `2:28: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
 		{"node without a coordinator, section given", cluster, `"enabled": true, "mode": "node", "node": {}`, `2:44: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
@@ -166,6 +169,10 @@ func TestParseRefuses(t *testing.T) {
 		{"wrong by its variable", cluster, `"mode": "${VALUE}"`, `2:11: systemConfig.cluster.mode: the value is not one of standalone, coordinator, node`},
 		{"wrong by its variable, name", node, `"id": "${VALUE}"`, `2:9: systemConfig.cluster.node.id: the value is not a valid name: ' ' at position 4 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
 
+		{"a rule over the section comes before its keys", "server", `"env": 1`,
+			"1:24: mcpServers.s: has neither \"command\" nor \"url\": give one\n" +
+				"2:10: mcpServers.s.env: want an object whose values are strings, found a number"},
+
 		// Several at once come in the order of the file.
 		{"all", cluster, `"node": {"id": ""}, "mode": "x", "enabled": 0`,
 			"2:18: systemConfig.cluster.node.id: \"\" is not a valid name: it is empty\n" +
@@ -176,6 +183,12 @@ func TestParseRefuses(t *testing.T) {
 			refuses(t, in(c.section, c.body), c.want)
 		})
 	}
+}
+
+// origins is the refusal of one of allowedOrigins.
+func origins(i, column int, value string) string {
+	return fmt.Sprintf(`2:%d: systemConfig.routing.allowedOrigins[%d]: %q must be an origin: scheme://host[:port], with no path, no trailing slash and no wildcard`,
+		column, i, value)
 }
 
 // user is an entry of users.

@@ -81,6 +81,9 @@ func TestUnsetSecretsShow(t *testing.T) {
 	if err != nil || string(text) != `["","[redacted]"]` {
 		t.Errorf("json = %s, %v", text, err)
 	}
+	if text, err = Secret("x").MarshalText(); err != nil || string(text) != redacted {
+		t.Errorf("text = %s, %v", text, err)
+	}
 }
 
 func TestServerShowsWhatIsNotSecret(t *testing.T) {
