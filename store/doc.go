@@ -11,7 +11,13 @@
 //   - Time is the Redis server's. A time that leaves this package came from TIME or from an
 //     expiry there; times of two machines are never compared.
 //   - A call ends within Config.Timeout (250 ms) or with ctx, whichever comes first; while the
-//     breaker is open it ends at once with ErrUnavailable. Scripts are never re-sent blindly.
+//     breaker is open it ends at once with ErrUnavailable. Methods that must ask in several
+//     steps (Sessions, TouchSessions) spend that much for each step.
+//   - Nothing is re-sent blindly. What a Redis Cluster redirects (MOVED, ASK) follows the
+//     redirection, and every script leaves the same state when it runs twice.
+//   - A value carries the key or id it belongs to (a record its id, a catalog its digest, a
+//     script's reply the id it was asked about) and is checked when read, so that a reply
+//     gone astray on a connection is never taken for another's.
 //   - Everything here can be rebuilt: nodes send their whole record with each beat and
 //     coordinators write back the sessions they have cached.
 //

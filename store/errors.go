@@ -23,6 +23,14 @@ var (
 
 	// ErrSchema says that the data in Redis was written by a newer release than this one.
 	ErrSchema = errors.New("data in Redis is newer than this release knows")
+
+	// ErrInvalid says that an argument breaks a rule that its doc comment states: a name, a
+	// session id, a digest, a time to live. Redis was not asked.
+	ErrInvalid = errors.New("invalid argument")
+
+	// ErrCursor says that a listing's cursor was not made by this release's Sessions. Start
+	// again without one. It is also an ErrInvalid.
+	ErrCursor = fmt.Errorf("%w: cursor not understood", ErrInvalid)
 )
 
 // DuplicateNodeError says that another live process holds the node id. Nothing was changed.
@@ -33,4 +41,25 @@ type DuplicateNodeError struct {
 
 func (e *DuplicateNodeError) Error() string {
 	return fmt.Sprintf("node id %s is held by another live process at %s", e.Holder.ID, e.Holder.URL)
+}
+
+// MissingSessionsError says that some of the sessions given to TouchSessions could not be
+// touched; the others were. It is an ErrNotFound.
+type MissingSessionsError struct {
+	// Missing are unknown to Redis. Whoever has one cached writes it back with CreateSession.
+	Missing []SessionID
+	// Ended were ended on purpose and must be forgotten.
+	Ended []SessionID
+}
+
+func (e *MissingSessionsError) Error() string {
+	return fmt.Sprintf("touch sessions: %d not found, %d ended", len(e.Missing), len(e.Ended))
+}
+
+// Is makes errors.Is(err, ErrNotFound) true.
+func (e *MissingSessionsError) Is(target error) bool { return target == ErrNotFound }
+
+// invalid makes an ErrInvalid out of a reason.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
 }

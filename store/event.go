@@ -1,6 +1,19 @@
 package store
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Figures of the events stream.
+const (
+	eventsKept = 1000
+	eventText  = 1000 // bytes of Text that are kept
+)
 
 // EventKind names what happened; the list is closed, so that a dashboard can know it.
 type EventKind string
@@ -32,4 +45,61 @@ type Event struct {
 	Coordinator string
 	// Text is one sentence for people.
 	Text string
+}
+
+// AppendEvent writes e to the stream, which keeps about the last 1000. ID and Time are Redis's
+// to give; a long Text is cut. Events are for people: a lost one is no harm, so callers note an
+// error and go on. It returns ErrInvalid without a Kind, or ErrUnavailable.
+func (s *Store) AppendEvent(ctx context.Context, e Event) error {
+	const op = "append event"
+	if e.Kind == "" {
+		return fmt.Errorf("%s: %w", op, invalid("it has no kind"))
+	}
+	if len(e.Text) > eventText {
+		e.Text = strings.ToValidUTF8(e.Text[:eventText], "")
+	}
+	var values []string
+	for _, f := range [][2]string{
+		{"kind", string(e.Kind)}, {"node", string(e.Node)}, {"server", string(e.Server)},
+		{"session", string(e.Session)}, {"coordinator", e.Coordinator}, {"text", e.Text},
+	} {
+		if f[1] != "" {
+			values = append(values, f[0], f[1])
+		}
+	}
+	return s.call(ctx, writes, op, func(ctx context.Context) error {
+		return s.rdb.XAdd(ctx, &redis.XAddArgs{
+			Stream: s.keys.events(), MaxLen: eventsKept, Approx: true, Values: values,
+		}).Err()
+	})
+}
+
+// Events reads the last limit events, newest first; limit below 1 means 100, at most 1000.
+// It returns ErrUnavailable.
+func (s *Store) Events(ctx context.Context, limit int) ([]Event, error) {
+	if limit < 1 {
+		limit = pageDefault
+	}
+	var entries []redis.XMessage
+	err := s.call(ctx, reads, "read events", func(ctx context.Context) (err error) {
+		entries, err = s.rdb.XRevRangeN(ctx, s.keys.events(), "+", "-", int64(min(limit, eventsKept))).Result()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	events := make([]Event, len(entries))
+	for i, m := range entries {
+		field := func(name string) string {
+			text, _ := m.Values[name].(string)
+			return text
+		}
+		ms, _, _ := strings.Cut(m.ID, "-")
+		events[i] = Event{
+			ID: m.ID, Time: fromMillis(parseNum(ms)), Kind: EventKind(field("kind")),
+			Node: NodeID(field("node")), Server: ServerID(field("server")), Session: SessionID(field("session")),
+			Coordinator: field("coordinator"), Text: field("text"),
+		}
+	}
+	return events, nil
 }

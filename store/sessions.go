@@ -1,0 +1,286 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// bindField starts the fields of a session's hash that hold bindings.
+const bindField = "bind:"
+
+// touchBatch is how many sessions go into one pipeline, so that one stays well below
+// Config.Timeout on the embedded server too (half a millisecond each there).
+const touchBatch = 64
+
+// shardOf says which zset of the index a checked session id belongs to.
+func shardOf(id SessionID) int {
+	b, _ := strconv.ParseUint(string(id[:2]), 16, 8)
+	return int(b & (shards - 1))
+}
+
+// CreateSession writes a session for ttl, or writes back one that Redis has forgotten. What
+// stands there already is kept, so of several writers the first wins, binding by binding.
+// The zero Created means now; Seen and Expires are not looked at.
+//
+// It returns ErrEnded if the session was ended, ErrInvalid, or ErrUnavailable, after which it
+// may stand: create it again.
+func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Duration) error {
+	const op = "create session"
+	if err := errors.Join(checkSession(sess.ID), checkTTL(ttl)); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	args := []any{
+		string(sess.ID), ttl.Milliseconds(), millis(sess.Created),
+		"subject", sess.Subject, "scope", sess.Scope, "era", sess.Era, "init", sess.Init,
+	}
+	for server, b := range sess.Bindings {
+		if err := errors.Join(checkServer(server), checkBinding("session's", b)); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		if b != (Binding{}) {
+			args = append(args, bindField+string(server), b.String())
+		}
+	}
+	// One pipeline: the two keys lie in different slots, so the index may be ahead of the hash or the
+	// hash of the index for a moment. Either heals: a listing skips what it cannot
+	// load, and each touch writes the index again.
+	out, err := s.evalMany(ctx, writes, op, []scriptCall{
+		{sessionCreate, []string{s.keys.session(sess.ID)}, args},
+		s.indexCall(shardOf(sess.ID), []SessionID{sess.ID}, ttl),
+	})
+	if err != nil {
+		return err
+	}
+	r, err := asReply(op, out[0])
+	if err != nil {
+		return err
+	}
+	if err := r.belongs(op, string(sess.ID)); err != nil {
+		return err
+	}
+	if r.num(1) < 0 {
+		s.unlist(ctx, sess.ID)
+		return fmt.Errorf("%s: %w", op, ErrEnded)
+	}
+	return nil
+}
+
+// indexCall notes in one shard that sessions expire ttl from now.
+func (s *Store) indexCall(shard int, ids []SessionID, ttl time.Duration) scriptCall {
+	args := make([]any, 0, 1+len(ids))
+	args = append(args, ttl.Milliseconds())
+	for _, id := range ids {
+		args = append(args, string(id))
+	}
+	return scriptCall{indexAdd, []string{s.keys.sessionIndex(shard)}, args}
+}
+
+// unlist takes a session from the index. It need not succeed: the entry expires.
+func (s *Store) unlist(ctx context.Context, id SessionID) {
+	_ = s.call(ctx, writes, "unlist session", func(ctx context.Context) error {
+		return s.rdb.ZRem(ctx, s.keys.sessionIndex(shardOf(id)), string(id)).Err()
+	})
+}
+
+// Session reads one session. It returns ErrNotFound if Redis does not know it (it has expired,
+// or Redis was emptied), ErrEnded, ErrInvalid for an id that cannot be one, or ErrUnavailable.
+func (s *Store) Session(ctx context.Context, id SessionID) (Session, error) {
+	const op = "read session"
+	if err := checkSession(id); err != nil {
+		return Session{}, fmt.Errorf("%s: %w", op, err)
+	}
+	loaded, err := s.loadSessions(ctx, op, []SessionID{id})
+	if err != nil {
+		return Session{}, err
+	}
+	if err := loaded[0].err; err != nil {
+		return Session{}, fmt.Errorf("%s: %w", op, err)
+	}
+	return loaded[0].session, nil
+}
+
+// loaded is one of loadSessions' answers.
+type loaded struct {
+	session Session
+	err     error // ErrNotFound, ErrEnded or errDamaged
+}
+
+// loadSessions reads sessions in one pipeline, in the order of ids.
+func (s *Store) loadSessions(ctx context.Context, op string, ids []SessionID) ([]loaded, error) {
+	hashes := make([]*redis.MapStringStringCmd, len(ids))
+	expiries := make([]*redis.DurationCmd, len(ids))
+	err := s.pipe(ctx, reads, op, func(ctx context.Context, p redis.Pipeliner) {
+		for i, id := range ids {
+			hashes[i] = p.HGetAll(ctx, s.keys.session(id))
+			expiries[i] = p.PExpireTime(ctx, s.keys.session(id))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]loaded, len(ids))
+	for i, id := range ids {
+		if hashes[i].Err() != nil { // not a hash: somebody wrote over it
+			out[i].err = fmt.Errorf("%w: %w", ErrNotFound, errDamaged)
+			continue
+		}
+		out[i].session, out[i].err = sessionFrom(id, hashes[i].Val(), expiries[i].Val())
+	}
+	return out, nil
+}
+
+// sessionFrom reads a session's hash, which must carry the id it was found under.
+func sessionFrom(id SessionID, f map[string]string, expires time.Duration) (Session, error) {
+	switch {
+	case f["id"] != "" && f["id"] != string(id):
+		return Session{}, fmt.Errorf("%w: %w: it has another id", ErrNotFound, errDamaged)
+	case f["ended"] != "":
+		return Session{}, ErrEnded
+	case f["id"] == "" || expires <= 0:
+		return Session{}, ErrNotFound
+	}
+	sess := Session{
+		ID: id, Subject: f["subject"], Scope: f["scope"], Era: f["era"], Init: []byte(f["init"]),
+		Created: fromMillis(parseNum(f["created"])), Seen: fromMillis(parseNum(f["seen"])),
+		Expires: fromMillis(expires.Milliseconds()), Bindings: map[ServerID]Binding{},
+	}
+	for name, text := range f {
+		server, ok := strings.CutPrefix(name, bindField)
+		if !ok {
+			continue
+		}
+		if b, err := ParseBinding(text); err == nil && b != (Binding{}) { // a damaged one is none: the next Bind mends it
+			sess.Bindings[ServerID(server)] = b
+		}
+	}
+	return sess, nil
+}
+
+// Bind makes next the session's binding for server if the present one is prev (the zero Binding
+// is "none", for both), refreshes the session for ttl, and returns the binding that stands
+// afterwards: next for the winner, for all others what the winner wrote. A next that stands
+// already has won.
+//
+// It returns ErrNotFound if Redis does not know the session (write it back with CreateSession,
+// then bind), ErrEnded, ErrInvalid, or ErrUnavailable, after which either may stand: bind again.
+func (s *Store) Bind(ctx context.Context, id SessionID, server ServerID, prev, next Binding, ttl time.Duration) (Binding, error) {
+	const op = "bind session"
+	err := errors.Join(checkSession(id), checkServer(server), checkBinding("old", prev), checkBinding("new", next), checkTTL(ttl))
+	if err != nil {
+		return Binding{}, fmt.Errorf("%s: %w", op, err)
+	}
+	r, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
+		script: sessionBind,
+		keys:   []string{s.keys.session(id)},
+		args:   []any{string(id), ttl.Milliseconds(), bindField + string(server), prev.String(), next.String()},
+	})
+	if err != nil {
+		return Binding{}, err
+	}
+	if err := sessionCode(r.num(1)); err != nil {
+		return Binding{}, fmt.Errorf("%s: %w", op, err)
+	}
+	b, err := ParseBinding(r.str(2))
+	if err != nil {
+		return Binding{}, fmt.Errorf("%s: %w: %w", op, ErrUnavailable, err)
+	}
+	return b, nil
+}
+
+// sessionCode reads the second element of the session scripts' answers.
+func sessionCode(code int64) error {
+	switch code {
+	case 0:
+		return ErrNotFound
+	case -1:
+		return ErrEnded
+	}
+	return nil
+}
+
+// TouchSessions notes that the sessions are in use: each lives ttl from now, and its Seen is now. Two round
+// trips for each 64. It returns *MissingSessionsError if some are unknown or ended (the others
+// are touched), ErrInvalid (none is touched), or ErrUnavailable (some may be).
+func (s *Store) TouchSessions(ctx context.Context, ids []SessionID, ttl time.Duration) error {
+	const op = "touch sessions"
+	if err := checkTTL(ttl); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	for _, id := range ids {
+		if err := checkSession(id); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	var lost MissingSessionsError
+	for len(ids) > 0 {
+		n := min(len(ids), touchBatch)
+		if err := s.touchSome(ctx, op, ids[:n], ttl, &lost); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	if len(lost.Missing)+len(lost.Ended) > 0 {
+		return &lost
+	}
+	return nil
+}
+
+func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl time.Duration, lost *MissingSessionsError) error {
+	calls := make([]scriptCall, len(ids))
+	for i, id := range ids {
+		calls[i] = scriptCall{sessionTouch, []string{s.keys.session(id)}, []any{string(id), ttl.Milliseconds()}}
+	}
+	out, err := s.evalMany(ctx, writes, op, calls)
+	if err != nil {
+		return err
+	}
+	byShard := map[int][]SessionID{}
+	for i, id := range ids {
+		r, err := asReply(op, out[i])
+		if err != nil {
+			return err
+		}
+		if err := r.belongs(op, string(id)); err != nil {
+			return err
+		}
+		switch r.num(1) {
+		case 0:
+			lost.Missing = append(lost.Missing, id)
+		case -1:
+			lost.Ended = append(lost.Ended, id)
+		default:
+			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
+		}
+	}
+	var index []scriptCall
+	for shard, members := range byShard {
+		index = append(index, s.indexCall(shard, members, ttl))
+	}
+	_, err = s.evalMany(ctx, writes, op, index)
+	return err
+}
+
+// EndSession ends a session on purpose: for ttl nobody can create, bind or touch it again.
+// Ending one that is unknown or ended already is no error. After ErrUnavailable, end it again.
+func (s *Store) EndSession(ctx context.Context, id SessionID, ttl time.Duration) error {
+	const op = "end session"
+	if err := errors.Join(checkSession(id), checkTTL(ttl)); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	_, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
+		script: sessionEnd,
+		keys:   []string{s.keys.session(id)},
+		args:   []any{string(id), ttl.Milliseconds()},
+	})
+	if err != nil {
+		return err
+	}
+	s.unlist(ctx, id)
+	return nil
+}
