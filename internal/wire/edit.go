@@ -150,15 +150,17 @@ func skipWord(b []byte, i int) int {
 // skipString returns the end of the string at i, behind its closing quote.
 func skipString(b []byte, i int) int {
 	for i++; i < len(b); {
-		switch i += plain(b[i:]); {
-		case i >= len(b):
-			return len(b)
-		case b[i] == '"':
-			return i + 1
-		case b[i] == '\\':
-			i += 2
-		default:
-			i++
+		quote := bytes.IndexByte(b[i:], '"')
+		if quote < 0 {
+			break
+		}
+		quote += i
+		for i <= quote { // until an escape covers the quote
+			slash := bytes.IndexByte(b[i:quote], '\\')
+			if slash < 0 {
+				return quote + 1
+			}
+			i += slash + 2
 		}
 	}
 	return len(b)

@@ -70,6 +70,17 @@ func TestLookupOnNonsense(t *testing.T) {
 	}
 }
 
+func TestSkipString(t *testing.T) {
+	for in, want := range map[string]int{
+		`""`: 2, `"a"b`: 3, `"\"`: 4, `"\""`: 4, `"\\"x"`: 4, `"\\\""`: 6, `"\\\\"`: 6, `"a\"b\"c"d`: 9,
+		`"`: 1, `"\`: 2, `"a`: 2, `"\"`[:3]: 3, `"\"x`: 4, "\"é\"": 4,
+	} {
+		if got := skipString([]byte(in), 0); got != want {
+			t.Errorf("skipString(%s) = %d, want %d", in, got, want)
+		}
+	}
+}
+
 func TestItems(t *testing.T) {
 	raw := []byte(`{"tools": [ {"name":"a"} , "b]",[1,2] ,3,null ] ,"empty":[ ]}`)
 	at, _ := Lookup(raw, "tools")

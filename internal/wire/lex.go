@@ -244,13 +244,23 @@ func (s *scanner) str() (escaped bool, err *FrameError) {
 		case c < 0x20:
 			return false, malformed(s.pos, "a string has a control character; write it as an escape")
 		default: // not ASCII: plain passes all the rest
-			r, n := utf8.DecodeRune(s.b[s.pos:])
-			if r == utf8.RuneError && n <= 1 {
+			if !s.runes() {
 				return false, malformed(s.pos, "it is not valid UTF-8")
 			}
-			s.pos += n
 		}
 	}
+}
+
+// runes reads characters that are not ASCII, and reports false at one that is no UTF-8.
+func (s *scanner) runes() bool {
+	for s.pos < len(s.b) && s.b[s.pos] >= utf8.RuneSelf {
+		r, n := utf8.DecodeRune(s.b[s.pos:])
+		if r == utf8.RuneError && n <= 1 {
+			return false
+		}
+		s.pos += n
+	}
+	return true
 }
 
 // plain returns how many bytes at the start of b are certainly printable ASCII other than
