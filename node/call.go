@@ -1,0 +1,146 @@
+package node
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of what one call keeps for a reader slower than its server. Notifications beyond
+// them are dropped and counted; an answer never is.
+const (
+	maxQueued      = 1024
+	maxQueuedBytes = 4 << 20
+)
+
+// Stages of a call on its way to the server.
+const (
+	stageQueued int32 = iota
+	stageSent         // bytes of it may have reached the server
+	stageBarred       // it was given up before that, and must not be sent any more
+)
+
+// call is one request, from its registration with a link to its outcome. The link decides the
+// outcome; whoever waits for it reads events and outcome as they come.
+type call struct {
+	// These do not change.
+	ses    *session // nil for the node's own
+	id     []byte   // the client's id, as written
+	token  []byte   // the client's progress token, as written; nil for none
+	method string
+	trace  string // the traceparent it came with
+	up     int64  // our id and progress token towards the server
+
+	stage     atomic.Int32
+	active    atomic.Int64 // when it last showed life, in time since epoch of the link
+	cancelled atomic.Int64 // when its client cancelled it; 0 for not
+
+	open  bool  // without an outcome; guarded by link.mu
+	since int64 // when it got one though the server still works on it; guarded by link.mu
+
+	mu     sync.Mutex // guards the rest
+	events [][]byte
+	size   int // of events
+	answer []byte
+	err    error // instead of an answer: certainly not executed
+	done   bool
+	deaf   bool   // nobody reads any more
+	abort  func() // ends the upstream's own work for the call
+	wake   chan struct{}
+}
+
+// outcome is what a call has for its reader: events to pass on first, then, once done, either
+// an answer or the reason why the call was certainly not executed.
+type outcome struct {
+	events [][]byte
+	done   bool
+	answer []byte
+	err    error
+}
+
+// begin claims the right to send the call; it reports false if it was given up.
+func (c *call) begin() bool { return c.stage.CompareAndSwap(stageQueued, stageSent) }
+
+// bar gives the call up unless it may have been sent.
+func (c *call) bar() bool { return c.stage.CompareAndSwap(stageQueued, stageBarred) }
+
+// again allows a call that was provably not executed to be sent once more.
+func (c *call) again() bool { return c.stage.CompareAndSwap(stageSent, stageQueued) }
+
+// finish sets the outcome. Later ones are ignored.
+func (c *call) finish(answer []byte, err error) {
+	c.mu.Lock()
+	if c.done {
+		c.mu.Unlock()
+		return
+	}
+	c.done = true
+	if !c.deaf {
+		c.answer, c.err = answer, err
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// deliver queues a notification for the reader. It reports false if it was dropped.
+func (c *call) deliver(frame []byte) bool {
+	c.mu.Lock()
+	if c.done || c.deaf || len(c.events) >= maxQueued || c.size+len(frame) > maxQueuedBytes {
+		c.mu.Unlock()
+		return false
+	}
+	c.events = append(c.events, frame)
+	c.size += len(frame)
+	c.mu.Unlock()
+	c.nudge()
+	return true
+}
+
+// finished reports whether there is an outcome.
+func (c *call) finished() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+func (c *call) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take hands over what has come since the last take. There may be more whenever wake fires.
+func (c *call) take() outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := outcome{events: c.events, done: c.done, answer: c.answer, err: c.err}
+	c.events, c.size = nil, 0
+	return o
+}
+
+// hangUp says that nobody reads any more. The call goes on: a lost connection is not a
+// cancellation (MCP 2025-11-25, Transports, Sending Messages).
+func (c *call) hangUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf, c.events, c.size = true, nil, 0
+}
+
+// onAbort sets what ends the upstream's work for the call.
+func (c *call) onAbort(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.abort = f
+}
+
+func (c *call) stop() {
+	c.mu.Lock()
+	f := c.abort
+	c.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (c *call) touch(now time.Duration) { c.active.Store(int64(now)) }

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Transports a server can be reached by, as in store.Server.
+const (
+	TransportStdio   = "stdio"
+	TransportHTTP    = "streamable-http"
+	TransportBuiltin = "builtin"
+)
+
+// Config is what a node needs to know. Zero durations and numbers mean their defaults.
+type Config struct {
+	// ID and Instance are the node's own; both are needed.
+	ID       store.NodeID
+	Instance store.Instance
+	// Secret is cluster.secret. Empty means none; the instance then proves the address.
+	Secret string
+	// Version is the release, told to MCP servers as clientInfo. Empty means "dev".
+	Version string
+	// Servers are the MCP servers to run, in any order, their names unique.
+	Servers []ServerConfig
+	// Environ is the environment of this process, KEY=value, from which children get PATH,
+	// HOME and the like and nothing else. Nil means children get only their own settings.
+	Environ []string
+
+	// SessionTimeout is the idle time after which a session is forgotten, a tenth of it added,
+	// so that a coordinator always lets go first. Zero means an hour.
+	SessionTimeout time.Duration
+	// StartParallel is the number of servers started at the same time. Zero means 8.
+	StartParallel int
+	// StartTimeout bounds one attempt to start a server: process, handshake and lists. Zero
+	// means 30s.
+	StartTimeout time.Duration
+	// CallTimeout is the longest time a request may go without an answer and without progress.
+	// Zero means 10min.
+	CallTimeout time.Duration
+	// DrainTimeout bounds the wait for requests in flight once Run's context has ended. Zero
+	// means 10s.
+	DrainTimeout time.Duration
+	// StopGrace is the wait after closing a child's stdin, and again after SIGTERM. Zero
+	// means 2s.
+	StopGrace time.Duration
+	// WriteTimeout bounds one write to a child's stdin; a child that does not read for so long
+	// is killed and started again. Zero means 5s.
+	WriteTimeout time.Duration
+	// PingInterval is the time between pings of an HTTP server whose own stream does not show
+	// that it lives. Zero means 10s.
+	PingInterval time.Duration
+	// RelistInterval is the time between looks at the lists of an HTTP server that has no
+	// stream to announce changes on. Zero means 1min.
+	RelistInterval time.Duration
+	// StreamAfter is how long a request may be unanswered before its answer becomes an event
+	// stream, and KeepAlive the time between comments on one. Zero means 5s and 15s.
+	StreamAfter, KeepAlive time.Duration
+	// MaxSessions bounds the sessions of one server, MaxCalls the requests one server has in
+	// hand, MaxSessionCalls those of one session. Zero means 100000, 10000 and 1000.
+	MaxSessions, MaxCalls, MaxSessionCalls int
+	// MaxBody bounds the body of a request, in bytes. Zero means 4 MiB.
+	MaxBody int64
+}
+
+// ServerConfig is one MCP server. Exactly one of Command, URL and Builtin says where it is.
+type ServerConfig struct {
+	Name string
+	// Type is stdio, streamable-http or builtin; empty means what the other fields say.
+	Type string
+	// Command, Args and Env describe a child process, started without a shell. A command
+	// without a slash is looked for in the child's own PATH.
+	Command string
+	Args    []string
+	Env     map[string]string
+	// URL and Headers describe a streamable HTTP server.
+	URL     string
+	Headers map[string]string
+	// Builtin is a server in this process.
+	Builtin Builtin
+	// Enabled is false for a server that is shown, and never started.
+	Enabled bool
+	// Weight is this replica's share of sessions. Less than 1 means 1.
+	Weight int
+}
+
+// Builtin is an MCP server inside this process, for demonstrations and embedding. It must be
+// safe for concurrent use.
+type Builtin interface {
+	// Handle answers one message of a session; for a notification the answer is ignored. The
+	// session is empty for the node's own messages. Notifications that belong to the message
+	// go through emit, before Handle returns. ctx ends when the message is cancelled or the
+	// node stops. frame is the callee's to keep.
+	Handle(ctx context.Context, session string, frame []byte, emit func([]byte)) []byte
+	// Forget ends a session.
+	Forget(session string)
+}
+
+// Lease is the node's own lease as its heartbeat agent keeps it (*heartbeat.Lease). It is asked
+// on every request, so it must not block.
+type Lease interface {
+	// Check refuses a caller: heartbeat.ErrCredential, an error wrapping store.ErrEpoch, or
+	// any other error when the node must not run anything now.
+	Check(e store.Epoch, credential string) error
+	// Fresh reports whether the node may run anything now.
+	Fresh() bool
+}
+
+func (c Config) withDefaults() Config {
+	dur := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	num := func(n *int, def int) {
+		if *n <= 0 {
+			*n = def
+		}
+	}
+	dur(&c.SessionTimeout, time.Hour)
+	dur(&c.StartTimeout, 30*time.Second)
+	dur(&c.CallTimeout, 10*time.Minute)
+	dur(&c.DrainTimeout, 10*time.Second)
+	dur(&c.StopGrace, 2*time.Second)
+	dur(&c.WriteTimeout, 5*time.Second)
+	dur(&c.PingInterval, 10*time.Second)
+	dur(&c.RelistInterval, time.Minute)
+	dur(&c.StreamAfter, 5*time.Second)
+	dur(&c.KeepAlive, 15*time.Second)
+	num(&c.StartParallel, 8)
+	num(&c.MaxSessions, 100_000)
+	num(&c.MaxCalls, 10_000)
+	num(&c.MaxSessionCalls, 1000)
+	if c.MaxBody <= 0 {
+		c.MaxBody = int64(wire.ClientLimits.MaxBytes)
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	return c
+}
+
+// Validate joins everything that is wrong with the configuration into one error.
+func (c Config) Validate() error {
+	var errs []error
+	errs = append(errs, wire.CheckName("node id", string(c.ID)))
+	if c.Instance == "" {
+		errs = append(errs, errors.New("node instance: it is empty"))
+	}
+	seen := map[string]bool{}
+	for _, s := range c.Servers {
+		if seen[s.Name] {
+			errs = append(errs, fmt.Errorf("server %s: the name is used twice", s.Name))
+		}
+		seen[s.Name] = true
+		errs = append(errs, s.validate())
+	}
+	return errors.Join(errs...)
+}
+
+func (s ServerConfig) validate() error {
+	if err := wire.CheckName("server name", s.Name); err != nil {
+		return err
+	}
+	given := 0
+	for _, is := range []bool{s.Command != "", s.URL != "", s.Builtin != nil} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		return fmt.Errorf("server %s: it needs exactly one of command and url", s.Name)
+	}
+	switch s.Type {
+	case "", s.transport():
+	case "sse":
+		return fmt.Errorf("server %s: type sse is not yet supported; use streamable-http or stdio", s.Name)
+	default:
+		return fmt.Errorf("server %s: type %q does not fit a server with a %s", s.Name, s.Type, s.place())
+	}
+	if s.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("server %s: the url must be http:// or https:// with a host", s.Name)
+	}
+	return nil
+}
+
+// transport is what the fields say, whatever Type says.
+func (s ServerConfig) transport() string {
+	switch {
+	case s.Builtin != nil:
+		return TransportBuiltin
+	case s.URL != "":
+		return TransportHTTP
+	default:
+		return TransportStdio
+	}
+}
+
+func (s ServerConfig) place() string {
+	if s.URL != "" {
+		return "url"
+	}
+	return "command"
+}
+
+// inherited are the variables children get from this process. The rest, credentials of the
+// hub and addresses of its store among it, stays here.
+var inherited = []string{
+	"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER",
+}
+
+// childEnv is the whole environment of a child: the inherited variables, then its own.
+func childEnv(environ []string, own map[string]string) []string {
+	var env []string
+	for _, name := range inherited {
+		if _, ok := own[name]; ok {
+			continue
+		}
+		for _, kv := range environ {
+			if strings.HasPrefix(kv, name+"=") {
+				env = append(env, kv)
+				break
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(own)) {
+		env = append(env, k+"="+own[k])
+	}
+	return env
+}

@@ -1,0 +1,37 @@
+// Package node is the worker: it runs MCP servers and serves them to coordinators.
+//
+// A supervisor per server starts it, with bounded parallelism and back-off, shakes hands and
+// reads its lists, and keeps that true for as long as the server is called ready. All sessions
+// of a server share one connection, a link: requests go out under ids of the node's own and
+// come back under the client's, byte for byte. The far end of a link is a child process
+// (stdio), a streamable HTTP server, or a server in this process (builtin).
+//
+// The package leaves to others: which node a session is on (router), keeping the lease
+// (heartbeat), sockets and settings (cmd). Streams by GET and requests from servers to clients
+// are refused here.
+//
+// # Invariants
+//
+//   - A server is ready only between a handshake followed by all its lists and the loss of its
+//     connection. When that is lost its sessions are forgotten, so that a coordinator learns by
+//     a 404 that what the server knew of them is gone.
+//   - Every request gets exactly one outcome: the server's answer; error 1001 when it may have
+//     run; or a refusal, with X-MCPHub-Refused, when nothing of it has reached the server. Two
+//     things stretch that: requests that only read are refused, and so sent elsewhere, even if
+//     they may have run; and a server that still works on what was given up is not waited for.
+//   - Nothing is sent to a server for a client without a fresh lease, asked right before the
+//     write, and nothing is ever sent twice that may have been received.
+//   - A caller that goes away cancels nothing.
+//   - No session gets another's answer, progress or log message. What cannot be attributed for
+//     certain is dropped and counted.
+//   - Whoever reads from a server waits for nobody: neither for a slow client nor for the
+//     server to read.
+//   - When Run has returned, no child process, no connection and no goroutine of it is left.
+//
+// # A session's life
+//
+// initialize makes a session known under the id its coordinator gave it, and is answered with
+// the server's own InitializeResult. What one session sets at a server shared by many, a log
+// level or a subscription, is kept per session and sent on as the least that serves all.
+// DELETE, the idle timeout or the loss of the server end it.
+package node

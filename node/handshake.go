@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+)
+
+// hello is what the server said in its handshake.
+type hello struct {
+	result  []byte    // the InitializeResult, as written
+	at      wire.Span // of its protocolVersion, in result
+	version string
+	tools, prompts, resources, logging,
+	listChanged bool
+}
+
+const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n"
+
+// handshake introduces the node to the server (MCP 2025-11-25, Lifecycle). The node declares
+// no client capabilities, so the server may ask nothing of it.
+func (l *link) handshake(ctx context.Context) error {
+	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
+		wire.Quote(l.lim.Version)...)
+	f, err := l.ask(ctx, "initialize", append(params, "}}"...))
+	if err != nil {
+		return err
+	}
+	h, err := readHello(f.ResultBytes())
+	if err != nil {
+		return fmt.Errorf("initialize: %w", err)
+	}
+	if v, ok := l.up.(interface{ negotiated(version string) }); ok {
+		v.negotiated(h.version)
+	}
+	if err := l.up.send(ctx, message{frame: []byte(initialized), allowed: always}); err != nil {
+		return fmt.Errorf("notifications/initialized: %w", err)
+	}
+	l.hello.Store(&h)
+	return nil
+}
+
+func readHello(result []byte) (hello, error) {
+	h := hello{result: append([]byte(nil), result...)}
+	at, ok := wire.Lookup(h.result, "protocolVersion")
+	if !ok {
+		return h, errors.New("the server named no protocolVersion")
+	}
+	h.at = at
+	if h.version, ok = wire.Unquote(at.Of(h.result)); !ok {
+		return h, errors.New("the server's protocolVersion is not a string")
+	}
+	if !wire.IsLegacy(h.version) {
+		return h, fmt.Errorf("the server speaks MCP %q, which this hub does not", printable(clip(h.version, 32)))
+	}
+	has := func(path ...string) bool {
+		at, ok := wire.Lookup(h.result, append([]string{"capabilities"}, path...)...)
+		return ok && h.result[at.Start] == '{'
+	}
+	h.tools, h.prompts, h.resources, h.logging = has("tools"), has("prompts"), has("resources"), has("logging")
+	for _, list := range []string{"tools", "prompts", "resources"} {
+		at, ok := wire.Lookup(h.result, "capabilities", list, "listChanged")
+		h.listChanged = h.listChanged || ok && string(at.Of(h.result)) == "true"
+	}
+	return h, nil
+}
+
+// answerTo is the InitializeResult for a client that asks for a version: byte for byte the server's,
+// but for a client of an older revision with that revision in it (MCP 2025-11-25, Lifecycle,
+// Version Negotiation).
+func (h *hello) answerTo(version string) []byte {
+	if wire.IsLegacy(version) && version < h.version {
+		return wire.Splice(h.result, wire.Edit{Span: h.at, New: wire.Quote(version)})
+	}
+	return h.result
+}

@@ -1,0 +1,114 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+)
+
+// newHTTPClient returns a client that follows no redirect, speaks HTTP/1.1 only and counts
+// the bytes it writes on each connection, so that we know better than the library whether a
+// request may have been received.
+func newHTTPClient() *http.Client {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c, err := dialer.DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				return &countingConn{Conn: c}, nil
+			},
+			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
+			TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 64,
+			IdleConnTimeout:     30 * time.Second,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// countingConn counts what was written to the network.
+type countingConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// dispatchMark knows whether any byte of one request went out.
+type dispatchMark struct {
+	conn   atomic.Pointer[countingConn]
+	before atomic.Int64
+}
+
+func (d *dispatchMark) got(info httptrace.GotConnInfo) {
+	conn := info.Conn
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if c, ok := conn.(*countingConn); ok {
+		d.before.Store(c.written.Load())
+		d.conn.Store(c)
+	}
+}
+
+func (d *dispatchMark) written() bool {
+	c := d.conn.Load()
+	return c != nil && c.written.Load() > d.before.Load()
+}
+
+// post sends one message. written is false only if certainly no byte of it went out.
+func (h *httpUpstream) post(ctx context.Context, frame []byte, session, version string) (res *http.Response, written bool, err error) {
+	var mark dispatchMark
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: mark.got})
+	// The body is hidden from NewRequest, which would set GetBody for the bytes it knows, and
+	// then net/http might send the request twice.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, struct{ io.Reader }{bytes.NewReader(frame)})
+	if err != nil {
+		return nil, false, err
+	}
+	req.ContentLength = int64(len(frame))
+	h.stamp(req, session, version)
+	res, err = h.client.Do(req)
+	return res, mark.written(), err
+}
+
+// get opens the server's own stream, or takes up another from lastID.
+func (h *httpUpstream) get(ctx context.Context, session, version, lastID string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	h.stamp(req, session, version)
+	req.Header.Set("Accept", wire.TypeEventStream)
+	req.Header.Del("Content-Type")
+	if lastID != "" {
+		req.Header.Set(wire.HeaderLastEventID, lastID)
+	}
+	return h.client.Do(req)
+}
+
+func (h *httpUpstream) stamp(req *http.Request, session, version string) {
+	req.Header = h.header.Clone()
+	if session != "" {
+		req.Header.Set(wire.HeaderSession, session)
+	}
+	if version != "" {
+		req.Header.Set(wire.HeaderVersion, version)
+	}
+}

@@ -1,0 +1,118 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// listen watches the server beside the calls: over the stream it offers for what concerns no
+// call, or else by looking again from time to time. It is called once, after the handshake.
+func (h *httpUpstream) listen() {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.mu.Lock()
+	h.stop = cancel
+	h.mu.Unlock()
+	h.loops.Go(func() {
+		if h.follow(ctx) {
+			return
+		}
+		h.poll(ctx)
+	})
+}
+
+// follow reads the server's stream, and opens it again when it ends, until ctx ends. It
+// returns false if the server offers none.
+func (h *httpUpstream) follow(ctx context.Context) bool {
+	at := cursor{retry: time.Second}
+	wait := backoff{}
+	for opened := false; ctx.Err() == nil; {
+		session, version, made := h.identity()
+		res, err := h.get(ctx, session, version, at.id)
+		switch {
+		case err != nil:
+			_ = h.ping(ctx)
+			_ = pause(ctx, wait.next())
+			continue
+		case res.StatusCode != http.StatusOK || !isStream(res):
+			body := readError(res)
+			if session == "" || !opened || !forgotten(res.StatusCode, body) {
+				return false
+			}
+			at.id = ""
+			if h.renew(ctx, made) != nil {
+				return true
+			}
+			continue
+		}
+		if opened {
+			h.link.changed() // and we may have missed it
+		}
+		opened = true
+		wait.reset()
+		_ = at.read(res, func(data []byte) bool {
+			h.link.receive(data, nil)
+			return true
+		})
+		_ = pause(ctx, at.retry)
+	}
+	return true
+}
+
+// poll pings the server and looks at its lists, since nothing else would tell.
+func (h *httpUpstream) poll(ctx context.Context) {
+	ping := time.NewTicker(h.link.lim.PingInterval)
+	defer ping.Stop()
+	relist := time.NewTicker(h.link.lim.RelistInterval)
+	defer relist.Stop()
+	for misses := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-relist.C:
+			if h.link.hello.Load().listChanged {
+				h.link.changed()
+			}
+		case <-ping.C:
+			if h.ping(ctx) == nil {
+				misses = 0
+			} else if misses++; misses >= pingMisses {
+				h.link.lose(errUnresponsive)
+			}
+		}
+	}
+}
+
+// ping asks the server for a sign of life. A refused connection loses the link at once.
+func (h *httpUpstream) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.link.lim.PingInterval)
+	defer cancel()
+	_, err := h.link.ask(ctx, "ping", nil)
+	if isAnswer(err) {
+		return nil
+	}
+	return err
+}
+
+// close ends the streams, and then the session (MCP 2025-11-25, Transports, Session
+// Management).
+func (h *httpUpstream) close() {
+	h.mu.Lock()
+	stop := h.stop
+	h.mu.Unlock()
+	stop()
+	h.loops.Wait()
+	if session, version, _ := h.identity(); session != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, h.url, nil)
+		if err == nil {
+			h.stamp(req, session, version)
+			req.Header.Del("Content-Type")
+			if res, err := h.client.Do(req); err == nil {
+				_ = res.Body.Close()
+			}
+		}
+	}
+	h.client.CloseIdleConnections()
+}

@@ -1,0 +1,208 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Node runs MCP servers and serves them to coordinators. It is safe for concurrent use.
+type Node struct {
+	cfg     Config
+	lease   atomic.Pointer[Lease]
+	log     *slog.Logger
+	servers []*server // sorted by name
+	byName  map[string]*server
+	stats   counters
+	handler http.Handler
+
+	draining atomic.Bool
+	running  atomic.Bool
+	started  chan struct{}
+	changed  chan struct{}
+}
+
+// New makes a node of a configuration that Validate accepts; a server whose part of it is
+// wrong is shown as failed and never started. Nothing runs before Run. With a nil lease the
+// node refuses every request until Hold.
+func New(cfg Config, lease Lease, log *slog.Logger) *Node {
+	cfg = cfg.withDefaults()
+	n := &Node{
+		cfg: cfg, log: log.With("node", string(cfg.ID)), byName: map[string]*server{},
+		started: make(chan struct{}), changed: make(chan struct{}, 1),
+	}
+	n.Hold(lease)
+	slots := make(chan struct{}, cfg.StartParallel)
+	for _, sc := range cfg.Servers {
+		s := newServer(sc, &n.cfg, n.log)
+		s.stats, s.fence, s.slots, s.tell = &n.stats, n.fence, slots, n.tell
+		n.servers = append(n.servers, s)
+		n.byName[sc.Name] = s
+	}
+	slices.SortFunc(n.servers, func(a, b *server) int { return strings.Compare(a.cfg.Name, b.cfg.Name) })
+	n.handler = newHandler(n)
+	return n
+}
+
+// Run runs the servers until ctx ends. Then it takes no new sessions and no new requests, waits
+// for those in flight for at most DrainTimeout, stops every server and returns nil once nothing
+// of them is left. It may be called once.
+func (n *Node) Run(ctx context.Context) error {
+	if !n.running.CompareAndSwap(false, true) {
+		return errors.New("node has run already")
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var all sync.WaitGroup
+	for _, s := range n.servers {
+		all.Go(func() { s.run(serving) })
+	}
+	all.Go(func() { n.sweep(serving) })
+	all.Go(func() {
+		for _, s := range n.servers {
+			<-s.tried
+		}
+		close(n.started)
+	})
+	<-ctx.Done()
+	n.Drain()
+	n.finishCalls()
+	stop()
+	all.Wait()
+	return nil
+}
+
+// Drain makes the node refuse new sessions from now on and say so in its description. Sessions
+// it has go on.
+func (n *Node) Drain() {
+	if n.draining.CompareAndSwap(false, true) {
+		n.log.Info("node is draining")
+		n.tell()
+	}
+}
+
+// finishCalls lets the requests in flight finish, for a while, and takes no new ones.
+func (n *Node) finishCalls() {
+	deadline := time.NewTimer(n.cfg.DrainTimeout)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		left := 0
+		for _, s := range n.servers {
+			if l := s.ready.Load(); l != nil {
+				left += l.quiesce()
+			}
+		}
+		if left == 0 {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			n.log.Warn("requests still in flight are cut off", "requests", left)
+			return
+		}
+	}
+}
+
+// sweep ends what has waited too long: calls without answers, sessions without requests.
+func (n *Node) sweep(ctx context.Context) {
+	idle := n.cfg.SessionTimeout + n.cfg.SessionTimeout/10
+	calls := time.NewTicker(min(time.Second, n.cfg.CallTimeout/4+1))
+	defer calls.Stop()
+	sessions := time.NewTicker(min(time.Minute, idle/10+1))
+	defer sessions.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-calls.C:
+			n.eachLink((*link).sweep)
+		case <-sessions.C:
+			n.eachLink(func(l *link) { n.stats.expired.Add(int64(l.expire(idle))) })
+		}
+	}
+}
+
+func (n *Node) eachLink(f func(*link)) {
+	for _, s := range n.servers {
+		if l := s.ready.Load(); l != nil {
+			f(l)
+		}
+	}
+}
+
+// Hold gives the node its lease, for a caller that had to make the node first.
+func (n *Node) Hold(lease Lease) {
+	if lease == nil {
+		lease = noLease{}
+	}
+	n.lease.Store(&lease)
+}
+
+// noLease is the lease of a node that has none yet.
+type noLease struct{}
+
+func (noLease) Check(store.Epoch, string) error { return heartbeat.ErrCredential }
+func (noLease) Fresh() bool                     { return false }
+
+// fence keeps a node without a fresh lease from running anything: a frozen process that
+// wakes must not run what it had accepted.
+func (n *Node) fence() error {
+	if !(*n.lease.Load()).Fresh() {
+		return errFenced
+	}
+	return nil
+}
+
+// Handler serves coordinators: /mcp/<server>, /api/node/challenge and /health.
+func (n *Node) Handler() http.Handler { return n.handler }
+
+// Started is closed when every server has been tried once, well or badly.
+func (n *Node) Started() <-chan struct{} { return n.started }
+
+// Changed delivers whenever the description may differ from before; changes that come together
+// are one. There is one channel, so one reader.
+func (n *Node) Changed() <-chan struct{} { return n.changed }
+
+func (n *Node) tell() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Describe tells the state of the node and the truth about its servers. It does not block.
+func (n *Node) Describe() heartbeat.Description {
+	d := heartbeat.Description{State: store.NodeActive}
+	if n.draining.Load() {
+		d.State = store.NodeDraining
+	}
+	for _, s := range n.servers {
+		d.Servers = append(d.Servers, s.describe())
+	}
+	return d
+}
+
+// Catalog returns the bytes of a catalog that Describe named, unless it has changed since.
+func (n *Node) Catalog(digest store.Digest) ([]byte, bool) {
+	for _, s := range n.servers {
+		if b, ok := s.catalogBytes(digest); ok {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// Stats returns what has been counted since New.
+func (n *Node) Stats() Stats { return n.stats.stats() }

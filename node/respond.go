@@ -1,0 +1,213 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+)
+
+// eventTimeout bounds the writing of one event to a reader that takes nothing.
+const eventTimeout = 30 * time.Second
+
+var errNotReady = errors.New("the server is not ready on this node")
+
+// answerForm is what the caller accepts (MCP 2025-11-25, Transports, Sending Messages).
+type answerForm struct{ json, stream bool }
+
+func formOf(accept string) answerForm {
+	if accept == "" {
+		return answerForm{json: true}
+	}
+	if strings.Contains(accept, "*/*") {
+		return answerForm{json: true, stream: true}
+	}
+	stream := strings.Contains(accept, wire.TypeEventStream)
+	return answerForm{json: !stream || strings.Contains(accept, "json") || strings.Contains(accept, "application/*"), stream: stream}
+}
+
+// reply is an answer being written: as JSON if it comes before any notification, otherwise as
+// a stream of events.
+type reply struct {
+	x         *exchange
+	form      answerForm
+	streaming bool
+	rc        *http.ResponseController
+}
+
+// respond writes what comes of a call until its outcome, or until the caller is gone; the call
+// itself then goes on.
+func (x *exchange) respond(c *call) error {
+	p := reply{x: x, form: formOf(x.r.Header.Get("Accept"))}
+	defer p.end()
+	var t *time.Timer
+	var due <-chan time.Time
+	if p.form.stream {
+		t = time.NewTimer(x.n.cfg.StreamAfter)
+		defer t.Stop()
+		due = t.C
+	}
+	return p.loop(c, due, t)
+}
+
+func (p *reply) loop(c *call, due <-chan time.Time, t *time.Timer) error {
+	gone := p.x.r.Context().Done()
+	for {
+		var err error
+		select {
+		case <-c.wake:
+			o := c.take()
+			if done, e := p.pass(&o); done {
+				return nil
+			} else if e != nil {
+				err = e
+			}
+		case <-due:
+			err = p.comment()
+			t.Reset(p.x.n.cfg.KeepAlive)
+		case <-gone:
+			err = context.Canceled
+		}
+		if err != nil {
+			c.hangUp()
+			return nil
+		}
+	}
+}
+
+// pass writes what a call has to say. done means that was all.
+func (p *reply) pass(o *outcome) (done bool, err error) {
+	if p.form.stream {
+		for _, ev := range o.events {
+			if err := p.event(ev); err != nil {
+				return false, err
+			}
+		}
+	} else if len(o.events) > 0 {
+		p.x.n.stats.droppedNotifications.Add(int64(len(o.events)))
+	}
+	if !o.done {
+		return false, nil
+	}
+	switch {
+	case o.err != nil && !p.streaming:
+		_ = p.x.refuse(o.err)
+	case o.err != nil:
+		_ = p.event(notExecuted(p.x.f.IDBytes(), o.err))
+	case p.streaming || !p.form.json:
+		_ = p.event(o.answer)
+	default:
+		_ = writeJSON(p.x.w, http.StatusOK, o.answer)
+	}
+	return true, nil
+}
+
+// open turns the answer into a stream.
+func (p *reply) open() {
+	if p.streaming {
+		return
+	}
+	p.streaming = true
+	p.rc = http.NewResponseController(p.x.w)
+	h := p.x.w.Header()
+	h.Set("Content-Type", wire.TypeEventStream)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	p.x.w.WriteHeader(http.StatusOK)
+}
+
+// event writes one message and flushes it.
+func (p *reply) event(frame []byte) error {
+	p.open()
+	_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+	if err := wire.WriteEvent(p.x.w, wire.Event{Name: "message", Data: frame}); err != nil {
+		return err
+	}
+	return p.rc.Flush()
+}
+
+// comment keeps the connection from looking dead.
+func (p *reply) comment() error {
+	p.open()
+	_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+	if _, err := p.x.w.Write([]byte(": working\n\n")); err != nil {
+		return err
+	}
+	return p.rc.Flush()
+}
+
+// end leaves the connection as the next request expects it.
+func (p *reply) end() {
+	if p.streaming {
+		_ = p.rc.SetWriteDeadline(time.Time{})
+	}
+}
+
+// write writes an answer that is there at once.
+func (x *exchange) write(answer []byte) error {
+	p := reply{x: x, form: formOf(x.r.Header.Get("Accept"))}
+	defer p.end()
+	_, err := p.pass(&outcome{done: true, answer: answer})
+	return err
+}
+
+// refuse answers a request of which nothing has reached the server, or that the server has
+// refused outside JSON-RPC.
+func (x *exchange) refuse(err error) error {
+	id := x.f.IDBytes()
+	var rpc *rpcError
+	var status *statusError
+	switch {
+	case errors.As(err, &rpc):
+		answer := append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), `,"error":`...)
+		return x.write(append(append(answer, rpc.raw...), '}'))
+	case errors.As(err, &status):
+		return x.write(wire.Error(id, wire.CodeInternal, err.Error(), nil))
+	case errors.Is(err, errFenced):
+		return refuse(x.w, http.StatusServiceUnavailable, wire.RefusedLease, err.Error())
+	case errors.Is(err, errSessionUnknown):
+		return refuse(x.w, http.StatusNotFound, wire.RefusedSession, "this node does not know the session")
+	case errors.Is(err, errDuplicateID):
+		return writeJSON(x.w, http.StatusBadRequest, wire.Error(id, wire.CodeInvalidRequest,
+			"a request with this id is still being worked on in this session", nil))
+	case errors.Is(err, errTooMany):
+		x.w.Header().Set("Retry-After", "1")
+		return writeJSON(x.w, http.StatusServiceUnavailable, notExecuted(id, err))
+	case errors.Is(err, context.DeadlineExceeded):
+		return writeJSON(x.w, http.StatusOK, wire.Error(id, wire.CodeInternal, "the server did not answer in time", nil))
+	}
+	return refuse(x.w, http.StatusServiceUnavailable, wire.RefusedServer, err.Error())
+}
+
+// notExecuted is the answer to a call that has certainly not run.
+func notExecuted(id []byte, err error) []byte {
+	return wire.Error(id, wire.CodeNotExecuted, "not executed: "+printable(clip(err.Error(), 200)),
+		map[string]any{"outcome": "not_executed", "retryable": true})
+}
+
+// refuse answers for the node itself: nothing was dispatched, and another node may be asked.
+func refuse(w http.ResponseWriter, status int, why, msg string) error {
+	w.Header().Set(wire.HeaderRefused, why)
+	return fail(w, status, msg)
+}
+
+// fail answers outside JSON-RPC.
+func fail(w http.ResponseWriter, status int, msg string) error {
+	body := append([]byte(`{"success":false,"message":`), wire.Quote(printable(clip(msg, 300)))...)
+	return writeJSON(w, status, append(body, '}'))
+}
+
+var jsonType = []string{wire.TypeJSON}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) error {
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	_, err := w.Write(body)
+	return err
+}

@@ -1,0 +1,257 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcphub-go/mcphub/store"
+)
+
+const (
+	// relistDelay gathers changes that are announced one by one.
+	relistDelay = 100 * time.Millisecond
+	// relistRetry is the wait after lists could not be read.
+	relistRetry = 5 * time.Second
+)
+
+// server supervises one MCP server: starts it, watches it, starts it again.
+//
+//	starting ──▶ ready ⇄ failed        disabled
+//	        └────────────▲
+//
+// It is ready from the moment the handshake and all lists have succeeded until its connection
+// is lost, and at no other time.
+type server struct {
+	cfg   ServerConfig
+	id    store.ServerID
+	lim   *Config
+	log   *slog.Logger
+	stats *counters
+	fence func() error
+	slots chan struct{} // bounds the starts at one time, of all servers together
+	tell  func()        // says that state has changed
+	dial  func(*link) (upstream, error)
+	back  backoff
+
+	ready atomic.Pointer[link] // nil unless ready
+	tried chan struct{}        // closed when the first attempt has ended
+	once  sync.Once            // of closing it
+
+	mu       sync.Mutex // guards the rest
+	status   store.ServerStatus
+	err      error
+	tail     []string
+	catalog  *catalog
+	restarts int
+}
+
+func newServer(cfg ServerConfig, lim *Config, log *slog.Logger) *server {
+	s := &server{
+		cfg: cfg, id: store.ServerID(cfg.Name), lim: lim, log: log.With("server", cfg.Name),
+		tried: make(chan struct{}), status: store.ServerStarting, tell: func() {},
+	}
+	s.dial = s.connect
+	if err := cfg.validate(); err != nil {
+		s.status, s.err = store.ServerFailed, err
+	} else if !cfg.Enabled {
+		s.status = store.ServerDisabled
+	}
+	return s
+}
+
+// connect opens the connection that the settings describe.
+func (s *server) connect(l *link) (upstream, error) {
+	switch s.cfg.transport() {
+	case TransportBuiltin:
+		return &builtin{link: l, server: s.cfg.Builtin}, nil
+	case TransportHTTP:
+		return openHTTP(l, &s.cfg), nil
+	default:
+		return openStdio(l, &s.cfg)
+	}
+}
+
+// run keeps the server running until ctx ends. It waits for everything it has started.
+func (s *server) run(ctx context.Context) {
+	defer s.once.Do(func() { close(s.tried) })
+	if s.current() != store.ServerStarting {
+		return // disabled, or its settings are wrong
+	}
+	for attempt := 1; ; attempt++ {
+		s.attempt(ctx, attempt)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := s.back.next()
+		s.log.Info("server will be started again", "attempt", attempt+1, "dur", wait.Round(time.Millisecond))
+		if pause(ctx, wait) != nil {
+			return
+		}
+		s.mu.Lock()
+		s.restarts++
+		s.mu.Unlock()
+	}
+}
+
+func (s *server) current() store.ServerStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// attempt starts the server once and, if that goes well, serves until it is lost or ctx ends.
+func (s *server) attempt(ctx context.Context, number int) {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	begun := time.Now()
+	l, cat, err := s.start(ctx)
+	<-s.slots
+	if err != nil {
+		var tail []string
+		if l != nil {
+			l.close()
+			tail = l.up.stderr()
+		}
+		s.fail(ctx, err, tail, number)
+		return
+	}
+	s.log.Info("server ready", "attempt", number, "tools", cat.tools, "dur", time.Since(begun).Round(time.Millisecond))
+	s.ready.Store(l)
+	s.set(store.ServerReady, nil, nil, cat)
+	s.once.Do(func() { close(s.tried) })
+	if h, ok := l.up.(interface{ listen() }); ok {
+		h.listen()
+	}
+	s.serve(ctx, l)
+	l.lose(errStopping) // unless it is lost already
+	s.ready.Store(nil)
+	s.fail(ctx, l.reason, l.up.stderr(), number)
+	l.close()
+	s.set(store.ServerFailed, l.reason, l.up.stderr(), nil) // with what it wrote in the end
+	if time.Since(begun) > stableAfter {
+		s.back.reset()
+	}
+}
+
+// start connects, shakes hands and reads the lists. The link it returns is the caller's to
+// close, also after an error.
+func (s *server) start(ctx context.Context) (*link, *catalog, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.lim.StartTimeout)
+	defer cancel()
+	l := newLink(s.lim.ID, s.cfg.Name, s.lim, s.log, s.stats, s.fence)
+	up, err := s.dial(l)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.attach(up)
+	err = l.handshake(ctx)
+	var cat *catalog
+	if err == nil {
+		cat, err = l.list(ctx)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("not ready after %s: %w", s.lim.StartTimeout, err)
+	}
+	return l, cat, err
+}
+
+// serve keeps the catalog fresh while the link lasts.
+func (s *server) serve(ctx context.Context, l *link) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.gone:
+			return
+		case <-l.relist:
+		}
+		wait := relistDelay
+		for !s.relist(ctx, l, wait) {
+			wait = relistRetry
+		}
+	}
+}
+
+// relist reads the lists again after a while. It reports false if that has to be repeated.
+func (s *server) relist(ctx context.Context, l *link, wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return true
+	case <-l.gone:
+		return true
+	case <-t.C:
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.lim.StartTimeout)
+	defer cancel()
+	cat, err := l.list(ctx)
+	if err != nil {
+		s.log.Warn("lists not read again", "err", err)
+		return false
+	}
+	s.mu.Lock()
+	same := s.catalog != nil && s.catalog.digest == cat.digest
+	s.catalog = cat
+	s.mu.Unlock()
+	if !same {
+		s.log.Info("server's lists have changed", "tools", cat.tools)
+		s.tell()
+	}
+	return true
+}
+
+// fail notes why the server is not ready.
+func (s *server) fail(ctx context.Context, err error, tail []string, attempt int) {
+	s.set(store.ServerFailed, err, tail, nil)
+	s.once.Do(func() { close(s.tried) })
+	if ctx.Err() == nil {
+		s.log.Warn("server failed", "attempt", attempt, "err", err)
+	}
+}
+
+func (s *server) set(status store.ServerStatus, err error, tail []string, cat *catalog) {
+	s.mu.Lock()
+	s.status, s.err, s.tail, s.catalog = status, err, tail, cat
+	s.mu.Unlock()
+	s.tell()
+}
+
+// describe is the truth about the server at this moment.
+func (s *server) describe() store.Server {
+	s.mu.Lock()
+	d := store.Server{
+		ID: s.id, Status: s.status, Transport: s.cfg.transport(),
+		Restarts: s.restarts, Weight: max(s.cfg.Weight, 1),
+	}
+	if s.err != nil {
+		d.Error = printable(clip(s.err.Error(), 500))
+		d.Stderr = s.tail
+	}
+	if s.catalog != nil {
+		d.Catalog, d.Tools = s.catalog.digest, s.catalog.tools
+	}
+	s.mu.Unlock()
+	if l := s.ready.Load(); l != nil {
+		d.Sessions, d.InFlight = l.load()
+	}
+	return d
+}
+
+// catalogBytes returns the current catalog if it has the digest.
+func (s *server) catalogBytes(d store.Digest) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.catalog == nil || s.catalog.digest != d {
+		return nil, false
+	}
+	return s.catalog.bytes, true
+}

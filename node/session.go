@@ -1,0 +1,128 @@
+package node
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// session is one client's session with one server, under the id the coordinator gave it. It
+// lives as long as the connection to the server does: when that is lost, what the server knew
+// of the session may be lost too, and the coordinator is told so by a 404.
+type session struct {
+	id   string
+	seen atomic.Int64 // last request, in time since the link's epoch
+
+	// Guarded by link.mu.
+	calls   map[string]*call // without an outcome, by the client's id bytes
+	holding int              // calls the server may still be working on
+	level   logLevel         // of logging/setLevel; levelUnset for never
+	uris    []string         // subscribed to
+	ended   bool
+}
+
+var (
+	errSessionUnknown = errors.New("session unknown")
+	errTooMany        = errors.New("too much is being worked on")
+)
+
+// openSession makes the id known and returns the number of sessions. An id that is known
+// already stays as it is: two coordinators that move one session here agree.
+func (l *link) openSession(id string) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.refusing(); err != nil {
+		return 0, err
+	}
+	ses := l.sessions[id]
+	if ses == nil {
+		if len(l.sessions) >= l.lim.MaxSessions {
+			return 0, errTooMany
+		}
+		ses = &session{id: id}
+		l.sessions[id] = ses
+	}
+	ses.seen.Store(int64(l.now()))
+	return len(l.sessions), nil
+}
+
+// session finds a session and notes that it is in use.
+func (l *link) session(id string) *session {
+	l.mu.Lock()
+	ses := l.sessions[id]
+	l.mu.Unlock()
+	if ses != nil {
+		ses.seen.Store(int64(l.now()))
+	}
+	return ses
+}
+
+// endSession forgets a session. Calls in flight run on, and their answers still arrive.
+func (l *link) endSession(id string) bool {
+	l.mu.Lock()
+	ses := l.sessions[id]
+	if ses == nil {
+		l.mu.Unlock()
+		return false
+	}
+	delete(l.sessions, id)
+	ses.ended = true
+	l.mu.Unlock()
+	l.forget(ses)
+	return true
+}
+
+// forget undoes what a session had changed at the server.
+func (l *link) forget(ses *session) {
+	if l.leaveState(ses) {
+		l.background(l.settleState)
+	}
+	if f, ok := l.up.(interface{ forget(session string) }); ok {
+		f.forget(ses.id)
+	}
+}
+
+// expire ends the sessions that have been idle for longer than d and have nothing in flight.
+func (l *link) expire(d time.Duration) int {
+	limit := int64(l.now() - d)
+	var old []*session
+	l.mu.Lock()
+	for id, ses := range l.sessions {
+		if ses.seen.Load() < limit && len(ses.calls) == 0 {
+			delete(l.sessions, id)
+			ses.ended = true
+			old = append(old, ses)
+		}
+	}
+	l.mu.Unlock()
+	for _, ses := range old {
+		l.forget(ses)
+	}
+	return len(old)
+}
+
+// load is the number of sessions, and of their requests without an outcome.
+func (l *link) load() (sessions, inflight int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.sessions), l.inflight
+}
+
+// quiesce makes the link refuse new requests from now on, and returns the number in flight.
+func (l *link) quiesce() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quiet = true
+	return l.inflight
+}
+
+// refusing is why the link takes nothing new, or nil. l.mu is held.
+func (l *link) refusing() error {
+	switch {
+	case l.closed:
+		return l.reason
+	case l.quiet:
+		return errStopping
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package node
+
+import "sync/atomic"
+
+// counters count what happens on the node's links, all servers together.
+type counters struct {
+	droppedNotifications, droppedReplies, foreignLines  atomic.Int64
+	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
+}
+
+// Stats are counts since the node was made.
+type Stats struct {
+	// DroppedNotifications could not be given to anyone: nobody's for certain, below the
+	// session's log level, or more than its reader took.
+	DroppedNotifications int64
+	// DroppedReplies are answers to servers' requests that the server did not read.
+	DroppedReplies int64
+	// ForeignLines are lines and events from servers that were not JSON-RPC messages.
+	ForeignLines int64
+	// StrayAnswers were to nothing that was asked; LateAnswers came after the call had been
+	// given its outcome.
+	StrayAnswers, LateAnswers int64
+	// UnknownOutcomes are calls answered with error 1001.
+	UnknownOutcomes int64
+	// ExpiredSessions were idle for too long.
+	ExpiredSessions int64
+}
+
+func (c *counters) stats() Stats {
+	return Stats{
+		DroppedNotifications: c.droppedNotifications.Load(),
+		DroppedReplies:       c.droppedReplies.Load(),
+		ForeignLines:         c.foreignLines.Load(),
+		StrayAnswers:         c.strayAnswers.Load(),
+		LateAnswers:          c.lateAnswers.Load(),
+		UnknownOutcomes:      c.unknownOutcomes.Load(),
+		ExpiredSessions:      c.expired.Load(),
+	}
+}

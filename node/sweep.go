@@ -1,0 +1,60 @@
+package node
+
+import (
+	"strconv"
+	"time"
+)
+
+const (
+	// cancelGrace is how long a cancelled call waits for an answer the server need not give.
+	cancelGrace = 2 * time.Second
+	// maxGhosts bounds the settled calls that are kept because the server may still be working
+	// on them, so that what it says meanwhile is not taken for another session's. Beyond it
+	// they are forgotten, and with them what is said on the shared stream.
+	maxGhosts = 4096
+)
+
+// sweep settles calls that have waited too long and forgets those the server will not answer.
+func (l *link) sweep() {
+	now := int64(l.now())
+	limit := int64(l.lim.CallTimeout)
+	var late, cancelled []*call
+	l.mu.Lock()
+	for _, c := range l.calls {
+		at := c.cancelled.Load()
+		switch {
+		case !c.open:
+			if l.blind || now-c.since > limit {
+				l.releaseLocked(c)
+			}
+		case at != 0 && now-at > int64(cancelGrace):
+			cancelled = append(cancelled, c)
+		case now-c.active.Load() > limit:
+			late = append(late, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range cancelled {
+		l.abandon(c, "cancelled")
+	}
+	for _, c := range late {
+		if l.abandon(c, "call_timeout") {
+			l.post(cancelledFrame(c.up))
+		}
+	}
+}
+
+// abandon settles a call that the server has not answered and ends our own part in it.
+func (l *link) abandon(c *call, reason string) bool {
+	if !l.giveUp(c, reason) {
+		return false
+	}
+	c.stop()
+	return true
+}
+
+func cancelledFrame(id int64) []byte {
+	frame := []byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`)
+	frame = strconv.AppendInt(frame, id, 10)
+	return append(frame, `,"reason":"no answer in time"}}`+"\n"...)
+}
