@@ -1,0 +1,113 @@
+package heartbeat
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// findURL makes sure that the agent knows its own address: the URL of the settings, else
+// POD_IP, else the address of our end of a connection to the coordinator.
+func (a *Agent) findURL(ctx context.Context) error {
+	if a.url != "" {
+		return nil
+	}
+	if a.cfg.URL != "" {
+		a.url = strings.TrimRight(a.cfg.URL, "/")
+		return nil
+	}
+	if a.cfg.PodIP != "" {
+		addr, err := netip.ParseAddr(a.cfg.PodIP)
+		if err != nil {
+			return fmt.Errorf("POD_IP: %q is not an IP address", a.cfg.PodIP)
+		}
+		a.url = listenURL(addr, a.cfg.Port)
+		return nil
+	}
+	addr, err := a.client.localAddr(ctx, a.bound())
+	if err != nil {
+		return fmt.Errorf("find own address: %w", err)
+	}
+	a.url = listenURL(addr, a.cfg.Port)
+	a.log.Info("coordinators are told to reach this node at " + a.url)
+	return nil
+}
+
+// forgetURL lets an address that was found be found again: the network may have changed.
+func (a *Agent) forgetURL() {
+	if a.cfg.URL == "" && a.cfg.PodIP == "" {
+		a.url = ""
+	}
+}
+
+// record is the body of a register or heartbeat call.
+func (a *Agent) record(e store.Epoch) ([]byte, error) {
+	d := a.source.Describe()
+	body, err := json.Marshal(a.describe(d, e, false))
+	if err == nil && len(body) > maxRecord {
+		body, err = json.Marshal(a.describe(d, e, true))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode the record: %w", err)
+	}
+	return body, nil
+}
+
+func (a *Agent) describe(d Description, e store.Epoch, brief bool) Record {
+	n := store.Node{
+		ID: a.cfg.ID, Name: a.cfg.Name, URL: a.url, Host: hostOf(a.url), Port: a.cfg.Port,
+		Instance: a.cfg.Instance, Epoch: e, Version: a.cfg.Version, Weight: max(a.cfg.Weight, 1),
+		State: d.State, Started: a.cfg.Started, Servers: trim(d.Servers, brief),
+	}
+	if n.State == "" {
+		n.State = store.NodeActive
+	}
+	if n.Name == "" {
+		n.Name = string(n.ID)
+	}
+	return RecordOf(n)
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// sendCatalogs gives the coordinator the catalogs it lacks. One that does not arrive is asked
+// for again with the next beat, so the first failure ends it; together they may take no longer
+// than one call, so that they do not hold up that beat.
+func (a *Agent) sendCatalogs(ctx context.Context, missing []store.Digest) {
+	ctx, cancel := context.WithTimeout(ctx, a.bound())
+	defer cancel()
+	for _, digest := range missing {
+		raw, ok := a.source.Catalog(digest)
+		if !ok { // it changed since; the next beat names the new one
+			continue
+		}
+		if err := a.client.post(ctx, "/api/cluster/catalogs", catalogBody(digest, raw), a.bound(), nil); err != nil {
+			a.log.Warn("catalog not sent", "err", err)
+			return
+		}
+	}
+}
+
+// catalogBody carries the catalog's bytes as they are: encoding/json would rewrite them, and
+// the digest is over bytes.
+func catalogBody(digest store.Digest, raw []byte) []byte {
+	const head, mid = `{"digest":`, `,"catalog":`
+	out := make([]byte, 0, len(head)+len(mid)+len(raw)+len(digest)+3)
+	out = append(out, head...)
+	out = append(out, wire.Quote(string(digest))...)
+	out = append(out, mid...)
+	out = append(out, raw...)
+	return append(out, '}')
+}
