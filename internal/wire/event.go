@@ -51,7 +51,9 @@ func parseEvent(raw, buf []byte) (Event, []byte) {
 			buf = append(append(buf, '\n'), value...)
 			e.Data = buf
 		case "event":
-			e.Name = string(value)
+			if e.Name = "message"; string(value) != e.Name { // the usual one costs nothing
+				e.Name = string(value)
+			}
 		case "id":
 			if bytes.IndexByte(value, 0) < 0 {
 				e.ID, e.HasID = string(value), true

@@ -205,7 +205,7 @@ func TestEventReaderBuffers(t *testing.T) {
 	if cap(r.buf) > keepSize || cap(r.joined) > keepSize {
 		t.Errorf("buffers of %d and %d bytes are kept", cap(r.buf), cap(r.joined))
 	}
-	small := NewEventReader(strings.NewReader(strings.Repeat("data: {}\n\n", 2000)), 1000)
+	small := NewEventReader(strings.NewReader(strings.Repeat("event: message\ndata: {}\n\n", 2000)), 1000)
 	if _, err := small.Next(); err != nil {
 		t.Fatal(err)
 	}
