@@ -141,7 +141,7 @@ func classifyReply(text string) verdict {
 		return verdict{state: HealthMaxClients, trips: true}
 	}
 	for word, v := range refusals {
-		if len(word) > 3 && strings.Contains(text, word+" ") {
+		if strings.Contains(text, " "+word+" ") {
 			return v
 		}
 	}

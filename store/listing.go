@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Figures of a listing.
@@ -127,17 +129,28 @@ func (s *Store) placesAfter(ctx context.Context, op string, from place, most int
 
 // shardSizes counts the live entries of the shards from first on, and drops the expired ones.
 func (s *Store) shardSizes(ctx context.Context, op string, first int) ([]int, error) {
-	calls := make([]scriptCall, 0, shards-first)
-	for shard := first; shard < shards; shard++ {
-		calls = append(calls, scriptCall{indexCount, []string{s.keys.sessionIndex(shard)}, nil})
-	}
-	out, err := s.evalMany(ctx, writes, op, calls)
+	var now string
+	err := s.call(ctx, reads, op, func(ctx context.Context) error {
+		t, err := s.rdb.Time(ctx).Result()
+		now = strconv.FormatInt(t.UnixMilli(), 10)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	sizes := make([]int, len(out))
-	for i := range out {
-		sizes[i] = int(reply(out).num(i))
+	counts := make([]*redis.IntCmd, shards-first)
+	err = s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
+		for i := range counts {
+			p.ZRemRangeByScore(ctx, s.keys.sessionIndex(first+i), "-inf", now)
+			counts[i] = p.ZCard(ctx, s.keys.sessionIndex(first+i))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	sizes := make([]int, len(counts))
+	for i, c := range counts {
+		sizes[i] = int(c.Val())
 	}
 	return sizes, nil
 }
@@ -151,7 +164,7 @@ func (s *Store) shardPages(ctx context.Context, op string, which []int, from pla
 		if from.sid != "" && shard == from.shard {
 			args = []any{from.expiry, string(from.sid), most}
 		}
-		calls[i] = scriptCall{indexPage, []string{s.keys.sessionIndex(shard)}, args}
+		calls[i] = scriptCall{sessionPage, []string{s.keys.sessionIndex(shard)}, args}
 	}
 	out, err := s.evalMany(ctx, reads, op, calls)
 	if err != nil {
@@ -171,7 +184,7 @@ func (s *Store) shardPages(ctx context.Context, op string, which []int, from pla
 	return found, nil
 }
 
-// CountSessions counts the sessions that live, from the index; one round trip.
+// CountSessions counts the sessions that live, from the index; two round trips.
 func (s *Store) CountSessions(ctx context.Context) (int, error) {
 	sizes, err := s.shardSizes(ctx, "count sessions", 0)
 	if err != nil {

@@ -24,11 +24,8 @@ var (
 	nodeSnapshot   = script("node_snapshot")   // readNodes, for Snapshot
 	sessionCreate  = script("session_create")  // CreateSession
 	sessionBind    = script("session_bind")    // Bind
-	sessionTouch   = script("session_touch")   // touchSome, for TouchSessions
 	sessionEnd     = script("session_end")     // EndSession
-	indexAdd       = script("index_add")       // indexCall, for CreateSession and TouchSessions
-	indexCount     = script("index_count")     // shardSizes, for CountSessions and Sessions
-	indexPage      = script("index_page")      // shardPages, for Sessions
+	sessionPage    = script("session_page")    // shardPages, for Sessions
 )
 
 func script(name string) *redis.Script {

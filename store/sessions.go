@@ -14,9 +14,9 @@ import (
 // bindField starts the fields of a session's hash that hold bindings.
 const bindField = "bind:"
 
-// touchBatch is how many sessions go into one pipeline, so that one stays well below
-// Config.Timeout on the embedded server too (half a millisecond each there).
-const touchBatch = 64
+// touchBatch is how many sessions TouchSessions takes at a time, so that each step stays far
+// below Config.Timeout on the embedded server too.
+const touchBatch = 200
 
 // shardOf says which zset of the index a checked session id belongs to.
 func shardOf(id SessionID) int {
@@ -47,38 +47,34 @@ func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Durati
 			args = append(args, bindField+string(server), b.String())
 		}
 	}
-	// One pipeline: the two keys lie in different slots, so the index may be ahead of the hash or the
-	// hash of the index for a moment. Either heals: a listing skips what it cannot
-	// load, and each touch writes the index again.
-	out, err := s.evalMany(ctx, writes, op, []scriptCall{
-		{sessionCreate, []string{s.keys.session(sess.ID)}, args},
-		s.indexCall(shardOf(sess.ID), []SessionID{sess.ID}, ttl),
+	r, err := s.evalFor(ctx, writes, op, string(sess.ID), scriptCall{
+		script: sessionCreate, keys: []string{s.keys.session(sess.ID)}, args: args,
 	})
 	if err != nil {
 		return err
 	}
-	r, err := asReply(op, out[0])
-	if err != nil {
-		return err
-	}
-	if err := r.belongs(op, string(sess.ID)); err != nil {
-		return err
-	}
 	if r.num(1) < 0 {
-		s.unlist(ctx, sess.ID)
 		return fmt.Errorf("%s: %w", op, ErrEnded)
 	}
-	return nil
+	// The index lies in another slot, so it may lack the session for a moment, or for good if
+	// this process dies now. Each touch writes it again.
+	return s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
+		s.list(ctx, p, shardOf(sess.ID), []SessionID{sess.ID}, r.num(2), ttl)
+	})
 }
 
-// indexCall notes in one shard that sessions expire ttl from now.
-func (s *Store) indexCall(shard int, ids []SessionID, ttl time.Duration) scriptCall {
-	args := make([]any, 0, 1+len(ids))
-	args = append(args, ttl.Milliseconds())
-	for _, id := range ids {
-		args = append(args, string(id))
+// list notes in one shard of the index that sessions live for ttl from now (ms of Redis's
+// clock), drops the entries that have expired, and lets the shard itself expire with its last.
+func (s *Store) list(ctx context.Context, p redis.Pipeliner, shard int, ids []SessionID, now int64, ttl time.Duration) {
+	key := s.keys.sessionIndex(shard)
+	members := make([]redis.Z, len(ids))
+	for i, id := range ids {
+		members[i] = redis.Z{Score: float64(now + ttl.Milliseconds()), Member: string(id)}
 	}
-	return scriptCall{indexAdd, []string{s.keys.sessionIndex(shard)}, args}
+	p.ZAdd(ctx, key, members...)
+	p.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now, 10))
+	p.Do(ctx, "pexpire", key, ttl.Milliseconds(), "nx")
+	p.Do(ctx, "pexpire", key, ttl.Milliseconds(), "gt")
 }
 
 // unlist takes a session from the index. It need not succeed: the entry expires.
@@ -204,9 +200,9 @@ func sessionCode(code int64) error {
 	return nil
 }
 
-// TouchSessions notes that the sessions are in use: each lives ttl from now, and its Seen is now. Two round
-// trips for each 64. It returns *MissingSessionsError if some are unknown or ended (the others
-// are touched), ErrInvalid (none is touched), or ErrUnavailable (some may be).
+// TouchSessions notes that the sessions are in use: each lives ttl from now, and its Seen is now.
+// Two round trips for each 200. It returns *MissingSessionsError if some are unknown or ended
+// (the others are touched), ErrInvalid (none is touched), or ErrUnavailable (some may be).
 func (s *Store) TouchSessions(ctx context.Context, ids []SessionID, ttl time.Duration) error {
 	const op = "touch sessions"
 	if err := checkTTL(ttl); err != nil {
@@ -231,39 +227,48 @@ func (s *Store) TouchSessions(ctx context.Context, ids []SessionID, ttl time.Dur
 	return nil
 }
 
+// touchSome looks first and writes then; a script for each session would be atomic and cost the embedded
+// server twenty times as much. What can slip in between heals: a session that
+// expires leaves a stump without id, which reads as not found and expires; one that is
+// ended keeps its tombstone, and is counted, never listed, until it would have expired.
 func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl time.Duration, lost *MissingSessionsError) error {
-	calls := make([]scriptCall, len(ids))
-	for i, id := range ids {
-		calls[i] = scriptCall{sessionTouch, []string{s.keys.session(id)}, []any{string(id), ttl.Milliseconds()}}
-	}
-	out, err := s.evalMany(ctx, writes, op, calls)
+	var clock *redis.TimeCmd
+	known := make([]*redis.SliceCmd, len(ids))
+	err := s.pipe(ctx, reads, op, func(ctx context.Context, p redis.Pipeliner) {
+		clock = p.Time(ctx)
+		for i, id := range ids {
+			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended")
+		}
+	})
 	if err != nil {
 		return err
 	}
+	var alive []SessionID
 	byShard := map[int][]SessionID{}
 	for i, id := range ids {
-		r, err := asReply(op, out[i])
-		if err != nil {
-			return err
-		}
-		if err := r.belongs(op, string(id)); err != nil {
-			return err
-		}
-		switch r.num(1) {
-		case 0:
-			lost.Missing = append(lost.Missing, id)
-		case -1:
+		switch f := known[i].Val(); {
+		case len(f) == 2 && f[0] == string(id) && f[1] == nil:
+			alive = append(alive, id)
+			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
+		case len(f) == 2 && f[0] == string(id):
 			lost.Ended = append(lost.Ended, id)
 		default:
-			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
+			lost.Missing = append(lost.Missing, id)
 		}
 	}
-	var index []scriptCall
-	for shard, members := range byShard {
-		index = append(index, s.indexCall(shard, members, ttl))
+	if len(alive) == 0 {
+		return nil
 	}
-	_, err = s.evalMany(ctx, writes, op, index)
-	return err
+	now := clock.Val().UnixMilli()
+	return s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
+		for _, id := range alive {
+			p.HSet(ctx, s.keys.session(id), "seen", strconv.FormatInt(now, 10))
+			p.PExpire(ctx, s.keys.session(id), ttl)
+		}
+		for shard, members := range byShard {
+			s.list(ctx, p, shard, members, now, ttl)
+		}
+	})
 }
 
 // EndSession ends a session on purpose: for ttl nobody can create, bind or touch it again.

@@ -132,11 +132,23 @@ func (s *Store) ask(ctx context.Context, a access, op string, f func(context.Con
 		s.wentWell(ctx, took, a)
 		return nil
 	}
-	if ctx.Err() != nil { // the caller left: that says nothing about Redis
-		return fmt.Errorf("%s: %w: %w", op, ErrUnavailable, ctx.Err())
+	if left := callerLeft(ctx, took, s.cfg.Timeout); left != nil { // that says nothing about Redis
+		return fmt.Errorf("%s: %w: %w", op, ErrUnavailable, left)
 	}
 	s.wentWrong(ctx, op, took, err)
 	return fmt.Errorf("%s: %w: %v", op, ErrUnavailable, err)
+}
+
+// callerLeft returns the error of a caller's context that ended before our own limit did. The
+// socket's deadline is the same instant as the context's, and may be noticed a moment sooner.
+func callerLeft(ctx context.Context, took, limit time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if at, ok := ctx.Deadline(); ok && took < limit-10*time.Millisecond && time.Until(at) < 5*time.Millisecond {
+		return context.DeadlineExceeded
+	}
+	return nil
 }
 
 func (s *Store) wentWell(ctx context.Context, took time.Duration, a access) {

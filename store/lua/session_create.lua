@@ -5,7 +5,7 @@
 -- ARGV[2]  ttl               milliseconds, >= 1
 -- ARGV[3]  created           milliseconds; 0 = now
 -- ARGV[4…] field, value, …   what stands already is kept
--- Returns  {id, 1} written | {id, 0} it was there: completed and refreshed | {id, -1} ended
+-- Returns  {id, 1, now ms} written | {id, 0, now ms} it was there: completed and refreshed | {id, -1} ended
 -- Twice: the same state.
 local known = redis.call('HMGET', KEYS[1], 'id', 'ended')
 if known[2] then
@@ -25,4 +25,4 @@ for i = 4, #ARGV, 2 do
 end
 redis.call('HSET', KEYS[1], 'seen', now)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {ARGV[1], known[1] and 0 or 1}
+return {ARGV[1], known[1] and 0 or 1, now}

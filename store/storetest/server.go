@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +29,15 @@ type Server struct {
 // REQUIRE_REDIS=1 it fails instead.
 func StartServer(t *testing.T, args ...string) *Server {
 	t.Helper()
+	return startFrom(t, "", append([]string{"--save", "", "--appendonly", "no"}, args...)...)
+}
+
+// startFrom is StartServer with a configuration file, if conf is not empty.
+func startFrom(t *testing.T, conf string, args ...string) *Server {
+	t.Helper()
+	if conf != "" {
+		args = append([]string{conf}, args...)
+	}
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		if os.Getenv("REQUIRE_REDIS") == "1" {
@@ -51,9 +62,8 @@ func tryServer(t *testing.T, path string, args []string) (*Server, string, bool)
 	s := &Server{Addr: "127.0.0.1:" + strconv.Itoa(freePort(t))}
 	_, port, _ := net.SplitHostPort(s.Addr)
 	var out bytes.Buffer
-	s.cmd = exec.Command(path, append([]string{
-		"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", t.TempDir(),
-	}, args...)...)
+	args = append(slices.Clone(args), "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir())
+	s.cmd = exec.Command(path, args...) //nolint:gosec // a test's own process
 	s.cmd.Stdout, s.cmd.Stderr = &out, &out
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -119,6 +129,35 @@ func StartCluster(t *testing.T) (url string, servers []*Server) {
 		waitCluster(t, s.Addr)
 	}
 	return "redis+cluster://" + strings.Join(addrs, ","), servers
+}
+
+// StartSentinel starts a primary, a replica in step with it and a sentinel that watches them, and
+// returns the URL and the primary. Skips and fails as StartServer does.
+func StartSentinel(t *testing.T) (url string, primary *Server) {
+	t.Helper()
+	primary = StartServer(t)
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	replica := StartServer(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
+	waitInfo(t, replica.Addr, "master_link_status:up")
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("sentinel monitor hub %s %s 1\nsentinel down-after-milliseconds hub 500\nsentinel failover-timeout hub 5000\n", host, port)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watcher := startFrom(t, conf, "--sentinel")
+	waitInfo(t, watcher.Addr, "status=ok,address="+primary.Addr+",slaves=1")
+	return "redis+sentinel://" + watcher.Addr + "?master_name=hub", primary
+}
+
+// waitInfo waits until INFO of the server at addr holds text.
+func waitInfo(t *testing.T, addr, text string) {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2})
+	defer func() { _ = rdb.Close() }()
+	WaitFor(t, text, func() bool {
+		info, err := rdb.Info(context.Background()).Result()
+		return err == nil && strings.Contains(info, text)
+	})
 }
 
 // waitCluster waits until the member at addr says that every slot is served.

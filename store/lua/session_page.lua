@@ -1,4 +1,4 @@
--- index_page.lua: the next sessions of one shard after a place, by expiry and then by id.
+-- session_page.lua: the next sessions of one shard after a place, by expiry and then by id.
 -- Atomic because: members of one score are read in steps, and must not move in between.
 -- KEYS[1]  shard of the session index   zset sid → expiry
 -- ARGV[1]  expiry of the place          milliseconds; '' = from the start
