@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.conns, "conns", 16, "connections, each with one request at a time")
 	f.IntVar(&o.sessions, "sessions", 64, "sessions that the calls are spread over")
 	f.StringVar(&memory, "memory", "1000,10000", "numbers of idle sessions to measure memory at; empty: none")
-	f.StringVar(&o.only, "only", "", "baselines, hop or chain: that table only; empty: everything")
+	f.StringVar(&o.only, "only", "", "hop or chain: that table only; baselines: both, without the hub; empty: everything")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -94,19 +94,22 @@ func measure(t *runner, o options) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Measured %s on %s; %d rounds of %v in turns, %d connections, %d sessions. Median (worst of the rounds) ×ratio to the first row.\n\n",
 		time.Now().UTC().Format("2006-01-02"), machine(), o.rounds, o.time, o.conns, o.sessions)
+	hub := o.only != "baselines"
 	if o.only != "chain" {
-		hop := hopTargets(t, o.only != "baselines")
-		interleave(t, hop, o)
+		targets := hopTargets(t, hub)
+		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### The hop alone\n\n")
-		writeTable(&b, hop, hop[0])
+		writeTable(&b, targets, targets[0])
 	}
-	if o.only == "" || o.only == "chain" {
-		chain, hub := chainTargets(t)
-		interleave(t, chain, o)
+	if o.only != "hop" {
+		targets, c := chainTargets(t, hub)
+		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### Coordinator, node and server\n\n")
-		writeTable(&b, chain, chain[0])
-		fmt.Fprintf(&b, "### Redis commands\n\n")
-		countRedis(t, &b, hub, chain[len(chain)-1], o)
+		writeTable(&b, targets, targets[0])
+		if hub {
+			fmt.Fprintf(&b, "### Redis commands\n\n")
+			countRedis(t, &b, c, targets[len(targets)-1], o)
+		}
 	}
 	if len(o.memory) > 0 && o.only == "" {
 		fmt.Fprintf(&b, "### Memory of idle sessions\n\n")

@@ -26,8 +26,7 @@ func serveReverseProxy(addr string, backends []string) error {
 		targets[i] = u
 	}
 	proxy := &httputil.ReverseProxy{
-		FlushInterval: -1,
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			h := fnv.New32a()
 			_, _ = h.Write([]byte(pr.In.Header.Get("Mcp-Session-Id")))

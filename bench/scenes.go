@@ -55,26 +55,38 @@ func hopTargets(t harness.T, hub bool) []*target {
 }
 
 // chainTargets is a real MCP server, direct and behind each kind of hop; the last is the whole
-// hub: coordinator, node, and the server as the node's child.
-func chainTargets(t harness.T) ([]*target, *harness.Cluster) {
+// hub: coordinator, node, and the server as the node's child. It is left out, and the cluster
+// nil, if hub is false.
+func chainTargets(t harness.T, hub bool) ([]*target, *harness.Cluster) {
 	port := harness.FreePort(t)
 	direct := harness.Start(t, "mcpfixture", nil, fixtureHTTP(t, port)...)
 	directURL := harness.Loopback(port)
 	waitListening(t, direct, directURL)
 	rp, rpURL := startReverseProxy(t, directURL)
 	ng, ngURL := startNginx(t, directURL)
-	c := harness.StartCluster(t, harness.Options{
-		Coordinators: 1, Secret: secret, Timing: timing,
-		Nodes: []harness.NodeOptions{{ID: "node-1", Servers: harness.Servers{fakeServer: {Command: harness.FixtureBinary(t)}}}},
-	})
 	behind := []func() []int{only(direct)}
-	return []*target{
+	targets := []*target{
 		{name: "direct", url: directURL + "/mcp", tool: "echo", behind: behind},
 		{name: "nginx", url: ngURL + "/mcp", tool: "echo", hop: []func() []int{only(ng)}, behind: behind},
 		{name: "httputil.ReverseProxy", url: rpURL + "/mcp", tool: "echo", hop: []func() []int{only(rp)}, behind: behind},
-		{name: "coordinator, node, stdio", url: c.Coordinators[0].URL + "/mcp/" + fakeServer, tool: "echo",
-			hop: []func() []int{only(c.Coordinators[0].Proc)}, behind: []func() []int{only(c.Nodes["node-1"].Proc)}},
-	}, c
+	}
+	if !hub {
+		return targets, nil
+	}
+	c := oneOfEach(t)
+	return append(targets, &target{
+		name: "coordinator, node, stdio", url: c.Coordinators[0].URL + "/mcp/" + fakeServer, tool: "echo",
+		hop: []func() []int{only(c.Coordinators[0].Proc)}, behind: []func() []int{only(c.Nodes["node-1"].Proc)},
+	}), c
+}
+
+// oneOfEach is a coordinator, a node with the fixture as its child, and Redis.
+func oneOfEach(t harness.T) *harness.Cluster {
+	t.Helper()
+	return harness.StartCluster(t, harness.Options{
+		Coordinators: 1, Secret: secret, Timing: timing,
+		Nodes: []harness.NodeOptions{{ID: "node-1", Servers: harness.Servers{fakeServer: {Command: harness.FixtureBinary(t)}}}},
+	})
 }
 
 // fixtureHTTP is the command line of the fixture over streamable HTTP.
@@ -137,10 +149,7 @@ func describe(commands map[string]int) string {
 
 // measureMemory opens sessions on a fresh fleet and reads resident memory at each number.
 func measureMemory(t harness.T, numbers []int) []memoryRow {
-	c := harness.StartCluster(t, harness.Options{
-		Coordinators: 1, Secret: secret, Timing: timing,
-		Nodes: []harness.NodeOptions{{ID: "node-1", Servers: harness.Servers{fakeServer: {Command: harness.FixtureBinary(t)}}}},
-	})
+	c := oneOfEach(t)
 	url := c.Coordinators[0].URL + "/mcp/" + fakeServer
 	rows := []memoryRow{settled(c, 0)}
 	open := 0
