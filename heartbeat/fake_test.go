@@ -36,6 +36,7 @@ type memStore struct {
 	rev      int64
 	writes   int
 	touches  int
+	hints    chan store.Hint
 }
 
 func newMemStore() *memStore {
@@ -234,6 +235,18 @@ func (m *memStore) Events(_ context.Context, limit int) ([]store.Event, error) {
 	out := slices.Clone(m.events)
 	slices.Reverse(out)
 	return out[:min(limit, len(out))], nil
+}
+
+func (m *memStore) Notify(_ context.Context, h store.Hint) error {
+	err := m.enter()
+	defer m.mu.Unlock()
+	if err == nil && m.hints != nil {
+		select {
+		case m.hints <- h:
+		default:
+		}
+	}
+	return err
 }
 
 func (m *memStore) count(kind store.EventKind) (n int) {

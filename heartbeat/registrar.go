@@ -23,6 +23,7 @@ type RegistrarStore interface {
 	PutCatalog(ctx context.Context, d store.Digest, raw []byte, ttl time.Duration) error
 	TouchCatalogs(ctx context.Context, ds []store.Digest, ttl time.Duration) (missing []store.Digest, err error)
 	AppendEvent(ctx context.Context, e store.Event) error
+	Notify(ctx context.Context, h store.Hint) error
 }
 
 // Fleet is what this replica knows of the nodes. It never blocks.
@@ -100,7 +101,7 @@ func (r *Registrar) Register(ctx context.Context, rec Record) (Grant, error) {
 		return Grant{}, err
 	}
 	if err := r.challenge(ctx, n); err != nil {
-		return Grant{}, err
+		return Grant{}, r.moreThan(ctx, err, n)
 	}
 	key, err := r.cfg.FleetKey(ctx)
 	if err != nil {
@@ -111,12 +112,22 @@ func (r *Registrar) Register(ctx context.Context, rec Record) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	r.changed()
+	r.changed(ctx)
 	// The guide's line, to the letter.
 	r.log.InfoContext(ctx, fmt.Sprintf("Node registered: %s (%s) with %d servers", got.Name, got.ID, len(rec.Servers)),
 		"node", got.ID, "epoch", got.Epoch)
 	r.event(ctx, store.EventNodeRegistered, got.ID, "", fmt.Sprintf("%s registered at %s with %d servers", got.Name, got.URL, len(rec.Servers)))
 	return r.grant(got, key, r.missing(ctx, got, true)), nil
+}
+
+// moreThan says of a process that does not answer at its address that its id is taken, too, if
+// another one answers under it: that is the more likely mistake.
+func (r *Registrar) moreThan(ctx context.Context, err error, n store.Node) error {
+	holder := r.known(n.ID)
+	if holder == nil || holder.Instance == n.Instance || r.challenge(ctx, *holder) != nil {
+		return err
+	}
+	return &store.DuplicateNodeError{Holder: *holder}
 }
 
 // claim registers the node, taking the id over from a process that no longer answers.
@@ -203,7 +214,7 @@ func (r *Registrar) notice(ctx context.Context, before *store.Node, n store.Node
 		r.event(ctx, store.EventServerFailed, n.ID, s.ID, fmt.Sprintf("%s failed on %s: %s", s.ID, n.ID, cut(s.Error, 200)))
 	}
 	if beat.Relearned || beat.Recovered || len(changes) > 0 || before == nil || before.State != n.State || before.URL != n.URL {
-		r.changed()
+		r.changed(ctx)
 	}
 }
 
@@ -243,7 +254,7 @@ func (r *Registrar) Deregister(ctx context.Context, f Farewell) error {
 	// store that was emptied.
 	r.event(ctx, store.EventNodeDeregistered, f.ID, "", string(f.ID)+" left")
 	r.log.InfoContext(ctx, "Node deregistered: "+string(f.ID), "node", f.ID, "epoch", f.Epoch)
-	r.changed()
+	r.changed(ctx)
 	return nil
 }
 
@@ -267,7 +278,7 @@ func (r *Registrar) PutCatalog(ctx context.Context, d store.Digest, raw []byte) 
 		return err
 	}
 	r.touched.mark(d)
-	r.changed()
+	r.changed(ctx)
 	return nil
 }
 
@@ -322,9 +333,13 @@ func (r *Registrar) missing(ctx context.Context, n store.Node, all bool) []store
 	return missing
 }
 
-func (r *Registrar) changed() {
+// changed lets this replica and the others look at the nodes at once.
+func (r *Registrar) changed(ctx context.Context) {
 	if r.cfg.Changed != nil {
 		r.cfg.Changed()
+	}
+	if err := r.store.Notify(ctx, store.Hint{Kind: store.HintRev}); err != nil { // they look by themselves
+		r.log.DebugContext(ctx, "hint not sent", "err", err)
 	}
 }
 

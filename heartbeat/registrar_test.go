@@ -122,6 +122,27 @@ func TestDuplicate(t *testing.T) {
 	}
 }
 
+// Whoever registers a live id from an address where it does not answer hears of the holder.
+func TestUnprovenDuplicate(t *testing.T) {
+	m, j := newMemStore(), &journal{}
+	r := testRegistrar(m, looking{m}, j)
+	if _, err := r.Register(t.Context(), registering()); err != nil {
+		t.Fatal(err)
+	}
+	r.challenge = func(_ context.Context, n store.Node) error {
+		if n.Instance == instanceA {
+			return nil
+		}
+		return ErrUnproven
+	}
+	second := registering()
+	second.Instance, second.URL = instanceB, "http://127.0.0.1:9"
+	var dup *store.DuplicateNodeError
+	if _, err := r.Register(t.Context(), second); !errors.As(err, &dup) || dup.Holder.URL != "http://10.0.0.5:3001" {
+		t.Errorf("Register() = %v, want a duplicate that names the holder", err)
+	}
+}
+
 // Many processes under one id, through two coordinators, at once: one is left.
 func TestDuplicateRace(t *testing.T) {
 	m, j := newMemStore(), &journal{}

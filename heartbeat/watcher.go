@@ -36,6 +36,9 @@ type WatcherConfig struct {
 	// Describe returns this replica's own record, which is kept fresh in the store. It must
 	// not block. May be nil.
 	Describe func() store.Coordinator
+	// Hints delivers word that the nodes have changed, as store.Store.Subscribe does; Run calls
+	// it once. Without it, or when hints are lost, the next look finds the change. May be nil.
+	Hints func(ctx context.Context) (<-chan store.Hint, error)
 	// Refresh is called, if set, each time that record is written: for whatever else this
 	// replica must put back into a store that may have been emptied. Its error is logged.
 	Refresh func(ctx context.Context) error
@@ -71,6 +74,8 @@ type ghost struct {
 	gone instant
 }
 
+var errUnread = errors.New("they have not been asked for")
+
 // NewWatcher returns a watcher that has seen nothing.
 func NewWatcher(cfg WatcherConfig, st WatcherStore, log *slog.Logger) *Watcher {
 	cfg.NodeTimeout = orDefault(cfg.NodeTimeout, defaultTimeout)
@@ -78,7 +83,7 @@ func NewWatcher(cfg WatcherConfig, st WatcherStore, log *slog.Logger) *Watcher {
 	w := &Watcher{
 		cfg: cfg, store: st, log: log.With("coordinator", cfg.Coordinator),
 		poke: make(chan struct{}, 1), ghosts: make(map[store.NodeID]ghost),
-		fault: errors.New("the nodes have not been read yet"),
+		fault: errUnread,
 	}
 	w.view.Store(&store.Snapshot{})
 	return w
@@ -98,9 +103,19 @@ func (w *Watcher) Ready() (ok bool, reason string) {
 		return true, ""
 	}
 	if w.had {
-		return true, "serving from the last snapshot: " + w.fault.Error()
+		return true, "serving from the last snapshot: " + outward(w.fault)
 	}
-	return false, "no snapshot of the nodes yet: " + w.fault.Error()
+	return false, "no snapshot of the nodes yet: " + outward(w.fault)
+}
+
+// outward is what anyone may know of an error of the store; addresses are for the log.
+func outward(err error) string {
+	for _, known := range []error{store.ErrUnavailable, store.ErrSchema, errUnread} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "the store answers with an error"
 }
 
 // Poke asks for a look at the store now. It never blocks.
@@ -116,17 +131,37 @@ func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(max(min(time.Second, w.cfg.NodeTimeout/10), 10*time.Millisecond))
 	defer tick.Stop()
 	w.cleaned = now()
+	hints := w.subscribe(ctx)
 	w.round(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case h, ok := <-hints:
+			if !ok {
+				hints = nil
+			} else if h.Kind == store.HintRev {
+				w.load(ctx)
+			}
 		case <-w.poke:
 			w.load(ctx)
 		case <-tick.C:
 			w.round(ctx)
 		}
 	}
+}
+
+// subscribe returns a channel of hints, or nil, which never delivers.
+func (w *Watcher) subscribe(ctx context.Context) <-chan store.Hint {
+	if w.cfg.Hints == nil {
+		return nil
+	}
+	hints, err := w.cfg.Hints(ctx)
+	if err != nil {
+		w.log.Warn("changes of nodes are noticed by polling only", "err", err)
+		return nil
+	}
+	return hints
 }
 
 // round does everything that is due.
