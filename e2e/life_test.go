@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,8 +131,9 @@ func checkGone(t *testing.T, who string, pids []int) {
 func TestDemo(t *testing.T) {
 	long(t)
 	port := harness.FreePort(t)
-	p := harness.Start(t, "demo", []string{fmt.Sprintf("PORT=%d", port)}, harness.HubBinary(t), "demo")
+	hub := harness.HubBinary(t)
 	began := time.Now()
+	p := harness.Start(t, "demo", nil, hub, "demo", "--port", fmt.Sprint(port))
 	url := regexp.MustCompile(`http://(?:127\.0\.0\.1|localhost):\d+/mcp\b`)
 	var endpoint string
 	harness.Eventually(t, 15*time.Second, "the demo prints its endpoint", func() error {
@@ -162,9 +167,37 @@ func TestDemo(t *testing.T) {
 		})
 	}
 	checkDemoState(t, endpoint)
+	checkPaste(t, "the demo's", between(p.Log.String(), "SID=", "Connect a client"), 2)
+	readme, err := os.ReadFile(filepath.Join(harness.Root(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	paste := between(string(readme), "SID=", "```")
+	checkPaste(t, "the README's", strings.ReplaceAll(paste, "http://localhost:3000", base), 1)
 	p.Signal(syscall.SIGTERM)
 	if code, err := p.Exit(20 * time.Second); err != nil || code != 0 {
 		t.Errorf("after SIGTERM: code %d, %v, want 0", code, err)
+	}
+}
+
+// between is the text from the first begin, which it includes, up to the next end.
+func between(text, begin, end string) string {
+	i := strings.Index(text, begin)
+	if i < 0 {
+		return ""
+	}
+	text, _, _ = strings.Cut(text[i:], end)
+	return text
+}
+
+// checkPaste runs what a person would paste into a shell and wants n results of tools.
+func checkPaste(t *testing.T, whose, script string, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "bash", "-c", script).CombinedOutput()
+	if got := strings.Count(string(out), `"result"`); err != nil || got != n {
+		t.Errorf("%s paste: %v, %d results, want %d:\n%s\nit printed:\n%s", whose, err, got, n, script, out)
 	}
 }
 
