@@ -64,6 +64,9 @@ func runFake() {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "cannot find the thing\nit is not there")
 		os.Exit(3)
+	case "sdk":
+		runSDKServer()
+		return
 	case "mute":
 		select {}
 	case "stubborn":

@@ -31,8 +31,10 @@ func newHTTPClient() *http.Client {
 			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
 			TLSHandshakeTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: 64,
-			IdleConnTimeout:     30 * time.Second,
-			DisableCompression:  true,
+			// Below the 5s after which servers on Node close: a request that meets the close
+			// half-way is of unknown outcome.
+			IdleConnTimeout:    4 * time.Second,
+			DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

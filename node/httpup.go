@@ -143,8 +143,9 @@ func (h *httpUpstream) call(ctx context.Context, m *message) {
 		case err != nil && !written && attempt == 0 && m.call.again():
 			continue // an idle connection that had been closed; nothing went out on it
 		case err != nil && !written:
-			h.link.lose(fmt.Errorf("%w: %w", errLost, err))
-			h.link.refuse(m.call, err)
+			err = fmt.Errorf("%w: %w", errLost, err)
+			h.link.refuse(m.call, err) // before the loss, which knows less about it
+			h.link.lose(err)
 			return
 		case err != nil:
 			h.broken(m.call, err)

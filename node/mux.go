@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -132,7 +133,11 @@ func (l *link) giveUp(c *call, reason string) bool {
 	l.mu.Lock()
 	ok := l.settleLocked(c)
 	l.mu.Unlock()
-	if ok {
+	switch {
+	case !ok:
+	case c.ses == nil:
+		c.finish(nil, fmt.Errorf("no usable answer: %s", reason))
+	default:
 		c.finish(l.unknown(c, reason), nil)
 	}
 	return ok

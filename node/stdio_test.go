@@ -134,8 +134,8 @@ func TestChildThatDiesAnswersItsCallsAndComesBack(t *testing.T) {
 	if took := time.Since(begun); took > time.Second {
 		t.Errorf("the loss took %s to be told", took)
 	}
-	s := r.server("alpha")
-	if s.Status != store.ServerFailed || !strings.Contains(s.Error, "exited with status 7") {
+	s := r.awaitStatus("alpha", store.ServerFailed)
+	if !strings.Contains(s.Error, "exited with status 7") {
 		t.Errorf("after the death: %s (%q), want failed with the status", s.Status, s.Error)
 	}
 	s = r.awaitStatus("alpha", store.ServerReady)
@@ -168,9 +168,7 @@ func TestOversizedLineKillsTheChild(t *testing.T) {
 	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
 		t.Errorf("the call was answered %s, want error 1001", a.body)
 	}
-	if s := r.server("alpha"); !strings.Contains(s.Error, "over 8 MiB") {
-		t.Errorf("error of the server = %q, want the size", s.Error)
-	}
+	eventually(t, "failed for the size", func() bool { return strings.Contains(r.server("alpha").Error, "over 8 MiB") })
 	r.awaitStatus("alpha", store.ServerReady)
 }
 
@@ -184,9 +182,9 @@ func TestChildThatDoesNotReadIsReplaced(t *testing.T) {
 	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
 		t.Errorf("a call written in part was answered %d %.200s, want error 1001", a.status, a.body)
 	}
-	if s := r.server("alpha"); !strings.Contains(s.Error, "did not read its stdin") {
-		t.Errorf("error of the server = %q", s.Error)
-	}
+	eventually(t, "failed for not reading", func() bool {
+		return strings.Contains(r.server("alpha").Error, "did not read its stdin")
+	})
 	r.awaitStatus("alpha", store.ServerReady)
 }
 

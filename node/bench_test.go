@@ -1,0 +1,70 @@
+package node
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+)
+
+// echoServer is the least a builtin can do.
+type echoServer struct{}
+
+func (echoServer) Forget(string) {}
+
+func (echoServer) Handle(_ context.Context, _ string, frame []byte, _ func([]byte)) []byte {
+	f, err := wire.Scan(frame, wire.ServerLimits)
+	if err != nil {
+		return nil
+	}
+	result := `{"content":[{"type":"text","text":"hello"}]}`
+	if f.Method == "initialize" {
+		result = `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"e","version":"1"}}`
+	}
+	return wire.Result(f.IDBytes(), []byte(result))
+}
+
+// body is a request body that can be read again.
+type body struct{ strings.Reader }
+
+func (*body) Close() error { return nil }
+
+// BenchmarkCall is one tools/call of 100 bytes through the handler, without a socket.
+func BenchmarkCall(b *testing.B) {
+	b.Run("builtin", func(b *testing.B) { benchCall(b, ServerConfig{Name: "alpha", Builtin: echoServer{}, Enabled: true}) })
+	b.Run("stdio", func(b *testing.B) { benchCall(b, fake("alpha")) })
+}
+
+func benchCall(b *testing.B, sc ServerConfig) {
+	r := startRig(b, nil, sc)
+	r.open("alpha", "s1")
+	h := r.node.Handler()
+	msg := tool("1", "echo", "hello")
+	req := r.request(context.Background(), http.MethodPost, "alpha", "s1", msg)
+	in := &body{}
+	b.ReportAllocs()
+	for b.Loop() {
+		in.Reset(msg)
+		req.Body = in
+		w := &sink{header: http.Header{}}
+		h.ServeHTTP(w, req)
+		if w.status != http.StatusOK {
+			b.Fatalf("status %d", w.status)
+		}
+	}
+	b.StopTimer()
+	r.close()
+}
+
+// sink is a ResponseWriter that keeps nothing.
+type sink struct {
+	header http.Header
+	status int
+}
+
+func (s *sink) Header() http.Header         { return s.header }
+func (s *sink) WriteHeader(status int)      { s.status = status }
+func (s *sink) Write(p []byte) (int, error) { return io.Discard.Write(p) }

@@ -1,0 +1,125 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestRingKeepsTheLastLinesInBounds(t *testing.T) {
+	var r ring
+	var in strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&in, "line %d\r\n\n", i)
+	}
+	in.WriteString(strings.Repeat("x", 3*ringWidth) + "\nred \x1b[31mtext\tend\xff\nno end")
+	r.fill(iotest.HalfReader(strings.NewReader(in.String())))
+	all := r.last(ringLines)
+	if len(all) != ringLines {
+		t.Fatalf("%d lines, want %d", len(all), ringLines)
+	}
+	if got := r.last(2); got[0] != "red [31mtext end\uFFFD" || got[1] != "no end" {
+		t.Errorf("last lines = %q", got)
+	}
+	if n := len(r.last(3)[0]); n != ringWidth {
+		t.Errorf("a long line is kept with %d bytes, want %d", n, ringWidth)
+	}
+	if got := all[0]; got != "line 39" {
+		t.Errorf("oldest line = %q, want \"line 39\"", got)
+	}
+}
+
+func TestReadLines(t *testing.T) {
+	long := strings.Repeat("y", 200_000)
+	in := "one\r\n\ntwo\n" + long + "\nlast"
+	var got []string
+	err := readLines(iotest.OneByteReader(strings.NewReader(in)), maxLine, func(l []byte) { got = append(got, string(l)) })
+	if !errors.Is(err, io.EOF) || strings.Join(got, "|") != "one|two|"+long+"|last" {
+		t.Errorf("readLines = %d lines, %v", len(got), err)
+	}
+	err = readLines(strings.NewReader(long), len(long)-1, func([]byte) { t.Error("a line over the limit was handed out") })
+	if !errors.Is(err, errLineTooBig) {
+		t.Errorf("readLines over the limit = %v, want errLineTooBig", err)
+	}
+}
+
+func FuzzReadLines(f *testing.F) {
+	f.Add([]byte("a\nb\r\n\nc"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var got []string
+		err := readLines(strings.NewReader(string(in)), 64, func(l []byte) {
+			if strings.ContainsRune(string(l), '\n') || len(l) == 0 || len(l) > 64 {
+				t.Errorf("handed out %q", l)
+			}
+			got = append(got, string(l))
+		})
+		if errors.Is(err, errLineTooBig) {
+			return
+		}
+		var want []string
+		for l := range strings.SplitSeq(string(in), "\n") {
+			if l = strings.TrimSuffix(l, "\r"); l != "" {
+				want = append(want, l)
+			}
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("lines of %q = %q, want %q", in, got, want)
+		}
+	})
+}
+
+func TestCommandIsFoundInTheChildsPath(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "tool"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "text"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"PATH=.:relative:/nowhere:" + dir}
+	if got, err := lookPath("tool", env); err != nil || got != filepath.Join(dir, "tool") {
+		t.Errorf("lookPath(tool) = %q, %v", got, err)
+	}
+	for _, name := range []string{"text", "other"} {
+		if got, err := lookPath(name, env); err == nil {
+			t.Errorf("lookPath(%s) = %q, want an error", name, got)
+		}
+	}
+	t.Chdir(dir)
+	if got, err := lookPath("tool", []string{"PATH=."}); err == nil {
+		t.Errorf("lookPath in the current directory = %q, want an error", got)
+	}
+	if got, err := lookPath("./tool", nil); err != nil || got != "./tool" {
+		t.Errorf("lookPath(./tool) = %q, %v", got, err)
+	}
+}
+
+func TestChildThatCannotBeExecutedLeavesNothingBehind(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "not-a-program")
+	if err := os.WriteFile(file, []byte("not a program"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := openFiles(t)
+	for range 20 {
+		if _, err := startChild(childSpec{command: file}, nil, nil); err == nil {
+			t.Fatal("started")
+		}
+	}
+	if after := openFiles(t); after > before {
+		t.Errorf("%d open files, %d before", after, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(d)
+}
