@@ -134,7 +134,7 @@ func readSome(a *answer, buf []byte, limit int) ([]byte, error) {
 			return buf, nil
 		}
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(limit, 2*cap(buf)))
+			grown := make([]byte, len(buf), min(limit, max(4<<10, 2*cap(buf))))
 			copy(grown, buf)
 			buf = grown
 		}
