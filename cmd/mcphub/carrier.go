@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/router"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// carrier is a router that may not be there yet: without a cluster secret the keys it needs
+// come from Redis, and a coordinator may start before Redis.
+type carrier struct {
+	router atomic.Pointer[router.Router]
+}
+
+func errNoKey() error {
+	return &router.Error{
+		Err: router.ErrUnavailable, Code: wire.CodeInternal, RetryAfter: time.Second,
+		Message: "this coordinator has not been able to ask Redis for the fleet's key yet; try again",
+	}
+}
+
+// Carry implements server.Carrier.
+func (c *carrier) Carry(ctx context.Context, w http.ResponseWriter, req router.Request) error {
+	r := c.router.Load()
+	if r == nil {
+		return errNoKey()
+	}
+	return r.Carry(ctx, w, req)
+}
+
+// EndSession implements server.Carrier.
+func (c *carrier) EndSession(ctx context.Context, id store.SessionID) error {
+	r := c.router.Load()
+	if r == nil {
+		return errNoKey()
+	}
+	return r.EndSession(ctx, id)
+}
+
+// ParseToken implements server.Carrier.
+func (c *carrier) ParseToken(text string) (router.Token, error) {
+	r := c.router.Load()
+	if r == nil {
+		return router.Token{}, errNoKey()
+	}
+	return r.ParseToken(text)
+}
+
+func (c *carrier) stats() router.Stats {
+	r := c.router.Load()
+	if r == nil {
+		return router.Stats{}
+	}
+	return r.Stats()
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/internal/config"
+	"github.com/mcphub-go/mcphub/node"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// nodeDrain is how long requests that a node has in hand may take once it is told to stop.
+const nodeDrain = 10 * time.Second
+
+// workerConfig is a node and how it finds its coordinators.
+type workerConfig struct {
+	ID             store.NodeID
+	Name           string
+	Secret         string
+	Servers        []node.ServerConfig
+	Environ        []string // of which children get PATH, HOME and the like
+	CoordinatorURL string
+	URL            string // to announce; empty: found by the agent
+	PodIP          string
+	Interval       time.Duration
+	SessionTimeout time.Duration
+	Listener       net.Listener
+}
+
+// worker is a running node: its listener, its servers and its lease.
+type worker struct {
+	http  *part // the listener, for coordinators
+	run   *part // the MCP servers
+	beat  *part // the lease
+	nudge *part // tells the agent when the servers change
+}
+
+// currentLease lets a node ask a lease that is made after it: the agent needs the node first.
+type currentLease struct{ *heartbeat.Lease }
+
+// startWorker starts a node: first it listens, then its servers start, then it registers. On
+// an error nothing is left running, and the listener is closed.
+func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*worker, error) {
+	var lease currentLease
+	nodeCfg := node.Config{
+		ID: cfg.ID, Instance: newInstance(), Secret: cfg.Secret, Version: ourVersion(), Servers: cfg.Servers, Environ: cfg.Environ,
+		SessionTimeout: cfg.SessionTimeout, DrainTimeout: nodeDrain,
+	}
+	if err := nodeCfg.Validate(); err != nil {
+		_ = cfg.Listener.Close() // nothing has used it
+		return nil, badUsage("%w", err)
+	}
+	n := node.New(nodeCfg, &lease, log)
+	agent, err := heartbeat.NewAgent(heartbeat.AgentConfig{
+		ID: cfg.ID, Name: cfg.Name, Instance: nodeCfg.Instance, Version: ourVersion(), CoordinatorURL: cfg.CoordinatorURL,
+		Secret: cfg.Secret, URL: cfg.URL, PodIP: cfg.PodIP, Port: portOf(cfg.Listener), Interval: cfg.Interval,
+	}, n, log)
+	if err != nil {
+		_ = cfg.Listener.Close() // nothing has used it
+		return nil, badUsage("%w", err)
+	}
+	lease.Lease = agent.Lease()
+	name := "node " + string(cfg.ID)
+	w := &worker{}
+	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), nodeDrain, log))
+	w.run = launch(ctx, name, n.Run)
+	w.beat = launch(ctx, name, agent.Run)
+	w.nudge = launch(ctx, name, func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-n.Changed():
+				agent.Nudge()
+			}
+		}
+	})
+	return w, nil
+}
+
+// parts are those whose end is the end of the worker; a nil worker has none.
+func (w *worker) parts() []*part {
+	if w == nil {
+		return nil
+	}
+	return []*part{w.http, w.run, w.beat}
+}
+
+// stop drains the node and stops its servers, children included, while the lease is kept;
+// then it deregisters and stops listening. It returns what a part had failed with.
+func (w *worker) stop() error { // also of nil, which has nothing to stop
+	if w == nil {
+		return nil
+	}
+	err := w.run.stop()
+	_ = w.nudge.stop() // cannot fail
+	for _, p := range []*part{w.beat, w.http} {
+		if e := p.stop(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// serverConfigs turns the settings' servers into a node's.
+func serverConfigs(servers []config.Server) []node.ServerConfig {
+	out := make([]node.ServerConfig, 0, len(servers))
+	for _, s := range servers {
+		out = append(out, node.ServerConfig{
+			Name: s.Name, Type: s.Type, Command: s.Command, Args: s.Args, Env: s.Env,
+			URL: s.URL, Headers: s.Headers, Enabled: s.Enabled,
+		})
+	}
+	return out
+}
