@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -674,10 +673,3 @@ func running(t testing.TB, r *Router) {
 		}
 	})
 }
-
-func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
-
-var (
-	errRefusedForTest = syscall.ECONNREFUSED
-	errTooManyFiles   = syscall.EMFILE
-)

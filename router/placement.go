@@ -16,7 +16,7 @@ import (
 // of the promise is kept back for them.
 const (
 	maxShare   = 1.25
-	boundShare = 1.12
+	boundShare = 1.15
 )
 
 // Candidate is one replica of a server as placement sees it.
