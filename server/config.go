@@ -1,0 +1,121 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Config is how the front doors behave.
+type Config struct {
+	// Coordinator is this replica; Mode is standalone, coordinator or demo; Version is the
+	// release. All three are shown.
+	Coordinator store.CoordinatorID
+	Mode        string
+	Version     string
+	// ClusterEnabled is systemConfig.cluster.enabled, shown by /api/cluster/status.
+	ClusterEnabled bool
+	// Embedded says that Redis runs inside this process, shown by /api/cluster/status.
+	Embedded bool
+
+	// EnableGlobalRoute opens /mcp. Setting: routing.enableGlobalRoute.
+	EnableGlobalRoute bool
+	// BearerKeys are asked of MCP clients; empty asks for nothing.
+	// Settings: routing.enableBearerAuth, routing.bearerAuthKey.
+	BearerKeys []string
+	// ClusterSecret is asked of nodes; without one they must come from loopback or private
+	// addresses. Setting: cluster.secret.
+	ClusterSecret string
+	// AdminToken opens management calls. Setting: cluster.adminToken.
+	AdminToken string
+	// Users may sign in to management calls by HTTP Basic. Where there are neither users nor
+	// a token, loopback and private addresses may do everything.
+	Users []User
+
+	// AllowedHosts are further values of Host, host or host:port in lower case, to accept on
+	// loopback. Setting: routing.allowedHosts.
+	AllowedHosts []string
+	// AllowedOrigins are further values of Origin, scheme://host[:port] in lower case.
+	// Setting: routing.allowedOrigins.
+	AllowedOrigins []string
+
+	// MaxBody is the greatest body of an MCP request, in bytes. Zero means 4 MiB.
+	MaxBody int64
+	// MaxHeld is the most that the bodies in hand may take together, in bytes. Zero means 256 MiB.
+	MaxHeld int64
+	// BodyTime is the longest time that a body may take. Zero means 30 s.
+	BodyTime time.Duration
+	// BodyGrace is the time after which a body must come at MinRate at least, in bytes a
+	// second. Zeros mean 5 s and 1 KiB/s.
+	BodyGrace time.Duration
+	MinRate   int64
+	// HeaderTime is the longest time that the headers of a request may take. Zero means 10 s.
+	HeaderTime time.Duration
+	// IdleTime is how long a connection is kept between requests. Zero means 120 s.
+	IdleTime time.Duration
+
+	// LameDuck is how long requests are still taken after readiness has been withdrawn, so
+	// that balancers can notice. Zero means none.
+	LameDuck time.Duration
+	// DrainTime is how long requests in hand may take once no more are taken. Zero means 30 s.
+	DrainTime time.Duration
+}
+
+// User may sign in by HTTP Basic.
+type User struct {
+	Name string
+	// PasswordHash is a bcrypt hash.
+	PasswordHash string
+	// IsAdmin opens management calls; others are refused there with 403.
+	IsAdmin bool
+}
+
+// MaxHeaders is the greatest sum of a request's headers, in bytes.
+const MaxHeaders = 32 << 10
+
+// Validate joins everything that is wrong into one error, which repeats no secret.
+func (c Config) Validate() error {
+	var errs []error
+	for _, u := range c.Users {
+		if u.Name == "" || strings.Contains(u.Name, ":") {
+			errs = append(errs, errors.New("users: a name must not be empty or hold a colon"))
+		}
+		if _, err := bcrypt.Cost([]byte(u.PasswordHash)); err != nil {
+			errs = append(errs, fmt.Errorf("users: the password of %q is not a bcrypt hash", u.Name))
+		}
+	}
+	for _, k := range c.BearerKeys {
+		if k == "" {
+			errs = append(errs, errors.New("bearer key: it is empty"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		at  *time.Duration
+		def time.Duration
+	}{
+		{&c.BodyTime, 30 * time.Second}, {&c.BodyGrace, 5 * time.Second}, {&c.HeaderTime, 10 * time.Second},
+		{&c.IdleTime, 120 * time.Second}, {&c.DrainTime, 30 * time.Second},
+	} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	for _, n := range []struct {
+		at  *int64
+		def int64
+	}{{&c.MaxBody, 4 << 20}, {&c.MaxHeld, 256 << 20}, {&c.MinRate, 1 << 10}} {
+		if *n.at <= 0 {
+			*n.at = n.def
+		}
+	}
+	return c
+}

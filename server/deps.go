@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/router"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// Carrier carries MCP traffic; *router.Router is one.
+type Carrier interface {
+	// Carry writes the answer, or returns an error and has written nothing.
+	Carry(ctx context.Context, w http.ResponseWriter, req router.Request) error
+	EndSession(ctx context.Context, id store.SessionID) error
+	ParseToken(text string) (router.Token, error)
+}
+
+// Fleet is what this replica knows of the nodes; *heartbeat.Watcher is one. It never blocks.
+type Fleet interface {
+	Snapshot() *store.Snapshot
+	Ready() (ok bool, reason string)
+}
+
+// Registrar answers nodes; *heartbeat.Registrar is one.
+type Registrar interface {
+	Register(ctx context.Context, r heartbeat.Record) (heartbeat.Grant, error)
+	Beat(ctx context.Context, r heartbeat.Record) (heartbeat.Grant, error)
+	Deregister(ctx context.Context, f heartbeat.Farewell) error
+	PutCatalog(ctx context.Context, d store.Digest, raw []byte) error
+}
+
+// Store is the part of the store that REST shows.
+type Store interface {
+	Health() store.Health
+	Session(ctx context.Context, id store.SessionID) (store.Session, error)
+	Sessions(ctx context.Context, cursor string, limit int) (page []store.Session, next string, err error)
+	CountSessions(ctx context.Context) (int, error)
+	Events(ctx context.Context, limit int) ([]store.Event, error)
+}
+
+// Deps are what the front doors open on. Web may be nil; then there is no page.
+type Deps struct {
+	Carrier   Carrier
+	Fleet     Fleet
+	Registrar Registrar
+	Store     Store
+	// Web gets GET and HEAD of every path that is not of MCP, REST or a probe, from whoever
+	// may make management calls.
+	Web http.Handler
+	Log *slog.Logger
+}

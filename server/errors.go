@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/router"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// problem is an error as the outside sees it. This file is the one place that makes the
+// outside's view of an error that came from within.
+type problem struct {
+	status  int
+	message string // a sentence that helps
+	code    int    // of JSON-RPC; zero means CodeInvalidRequest, or CodeInternal from 500 on
+	frame   []byte // the whole JSON-RPC error, where the router has made it
+
+	allow     string // Allow, for 405
+	challenge string // WWW-Authenticate, for 401
+	retry     time.Duration
+	shut      bool // the connection is of no further use
+}
+
+func (p *problem) Error() string { return p.message }
+
+// refuse makes a problem of the client's own making.
+func refuse(status int, message string) *problem { return &problem{status: status, message: message} }
+
+// statusGone says that the client went away; nobody reads it but the log. (nginx's number.)
+const statusGone = 499
+
+// retryAfter is for those who are told to come back, where nobody knows when.
+const retryAfter = time.Second
+
+// routed gives the sentinels of the router their status.
+var routed = []struct {
+	err    error
+	status int
+}{
+	{router.ErrUnknownSession, http.StatusNotFound},
+	{router.ErrMissingSession, http.StatusBadRequest},
+	{router.ErrBadRequest, http.StatusBadRequest},
+	{router.ErrUnknownServer, http.StatusNotFound},
+	{router.ErrNoReplica, http.StatusServiceUnavailable},
+	{router.ErrUnavailable, http.StatusServiceUnavailable},
+	{router.ErrBadGateway, http.StatusBadGateway},
+	{router.ErrMethod, http.StatusMethodNotAllowed},
+}
+
+// outside turns any error into what may be told. known is false where the detail belongs in
+// the log, because the outside learns nothing of it.
+func outside(err error) (p *problem, known bool) {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p, true
+	}
+	if e, ok := errors.AsType[*router.Error](err); ok {
+		return fromRouter(e), true
+	}
+	if e, ok := errors.AsType[*store.DuplicateNodeError](err); ok {
+		return refuse(http.StatusConflict, e.Error()), true
+	}
+	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
+		return fromEcho(e), true
+	}
+	for _, c := range []struct {
+		err    error
+		status int
+		says   string // empty: the error's own text
+	}{
+		{heartbeat.ErrAddress, http.StatusForbidden, ""},
+		{heartbeat.ErrUnproven, http.StatusForbidden, ""},
+		{heartbeat.ErrRecord, http.StatusBadRequest, ""},
+		{store.ErrCursor, http.StatusBadRequest, "cursor: not one that this call has given; start without one"},
+		{store.ErrEpoch, http.StatusConflict, ""},
+		{store.ErrEnded, http.StatusNotFound, "the session has ended"},
+		{store.ErrNotFound, http.StatusNotFound, "there is no such thing"},
+		{store.ErrInvalid, http.StatusBadRequest, ""},
+		{store.ErrSchema, http.StatusServiceUnavailable, store.ErrSchema.Error()},
+		{store.ErrUnavailable, http.StatusServiceUnavailable, "Redis is not available at the moment; try again"},
+		{context.Canceled, statusGone, "the client went away"},
+	} {
+		if errors.Is(err, c.err) {
+			p := refuse(c.status, c.says)
+			if c.says == "" {
+				p.message = err.Error()
+			}
+			return p, true
+		}
+	}
+	return &problem{status: http.StatusInternalServerError, message: "internal error"}, false
+}
+
+func fromRouter(e *router.Error) *problem {
+	p := &problem{status: http.StatusInternalServerError, message: e.Message, code: e.Code, frame: e.Frame(), retry: e.RetryAfter}
+	for _, r := range routed {
+		if errors.Is(e.Err, r.err) {
+			p.status = r.status
+			break
+		}
+	}
+	if p.status == http.StatusMethodNotAllowed {
+		p.allow = allowMCP
+	}
+	return p
+}
+
+// fromEcho words what Echo's routing has to say.
+func fromEcho(e *echo.HTTPError) *problem {
+	switch e.Code {
+	case http.StatusNotFound:
+		return refuse(http.StatusNotFound, "there is nothing at this path; MCP is at /mcp and /mcp/<server>, the REST calls are under /api/cluster")
+	case http.StatusMethodNotAllowed:
+		return refuse(http.StatusMethodNotAllowed, "this path does not take this method; see the Allow header")
+	}
+	return refuse(e.Code, http.StatusText(e.Code))
+}
+
+// fail writes an error. Under /mcp it is a JSON-RPC error, elsewhere the guide's shape.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p, known := outside(err)
+	switch {
+	case !known:
+		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method+" "+r.URL.Path, "err", err)
+	case p.status >= http.StatusInternalServerError:
+		s.log.WarnContext(r.Context(), "request not served", "method", r.Method+" "+r.URL.Path, "status", p.status, "err", err)
+	}
+	if p.status == statusGone {
+		return
+	}
+	h := w.Header()
+	if p.allow != "" {
+		h.Set("Allow", p.allow)
+	}
+	if p.challenge != "" {
+		for _, c := range strings.Split(p.challenge, "\n") {
+			h.Add("WWW-Authenticate", c)
+		}
+	}
+	if p.status == http.StatusServiceUnavailable {
+		seconds := max(p.retry, retryAfter).Round(time.Second) / time.Second
+		h.Set("Retry-After", strconv.Itoa(int(seconds)))
+	}
+	if p.shut {
+		h.Set("Connection", "close")
+	}
+	body := p.body(isMCP(r.URL.Path))
+	h.Set("Content-Type", wire.TypeJSON)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// body is the error as a client of MCP expects it, or in the guide's shape.
+func (p *problem) body(mcp bool) []byte {
+	switch {
+	case mcp && p.frame != nil:
+		return p.frame
+	case mcp:
+		return wire.Error(nil, p.rpcCode(), tame(p.message), nil)
+	}
+	return append(append([]byte(`{"success":false,"message":`), wire.Quote(tame(p.message))...), '}')
+}
+
+func (p *problem) rpcCode() int {
+	switch {
+	case p.code != 0:
+		return p.code
+	case p.status >= http.StatusInternalServerError:
+		return wire.CodeInternal
+	}
+	return wire.CodeInvalidRequest
+}
+
+// tame makes a sentence short and printable, whatever a stranger got into it.
+func tame(s string) string {
+	const most = 1000
+	if len(s) > most {
+		s = s[:most]
+		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+			s = s[:len(s)-1]
+		}
+		s += "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// isMCP says whether the path is one where answers are JSON-RPC messages.
+func isMCP(path string) bool { return path == "/mcp" || strings.HasPrefix(path, "/mcp/") }

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/router"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// maxSessionID is above the length of any session id that this hub gives.
+const maxSessionID = 256
+
+// subjectKey is the subject of everyone who presents a bearer key: the keys of one hub are
+// one identity, so that changing the key ends no session.
+const subjectKey = "bearer-key"
+
+// serveMCP carries one POST or DELETE of an MCP client (MCP 2025-11-25, Transports,
+// Streamable HTTP).
+func (s *Server) serveMCP(c echo.Context) error {
+	defer s.rescue(c)
+	r := c.Request()
+	s.allowOrigin(c.Response(), r)
+	req := router.Request{HTTPMethod: r.Method, Header: r.Header, SessionID: r.Header.Get(wire.HeaderSession), Scope: c.Param("server")}
+	if p := s.checkMCP(r, &req); p != nil {
+		return p
+	}
+	if r.Method == http.MethodPost {
+		body, p := s.readBody(c.Response(), r)
+		if p != nil {
+			return p
+		}
+		defer s.held.Add(-int64(len(body)))
+		req.Body = body
+	}
+	return s.deps.Carrier.Carry(r.Context(), c.Response(), req)
+}
+
+// checkMCP checks everything that can be known of a request before its body is read, cheapest
+// and most telling first. It fills in the subject.
+func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
+	if s.clients.asked() {
+		if !s.clients.admits(r) {
+			return &problem{status: http.StatusUnauthorized, challenge: `Bearer realm="mcphub"`,
+				message: "a bearer key is needed: Authorization: Bearer <key>"}
+		}
+		req.Subject = subjectKey
+	}
+	if r.Method == http.MethodPost {
+		if p := checkMedia(r.Header); p != nil {
+			return p
+		}
+	}
+	if p := checkVersion(r.Header.Get(wire.HeaderVersion)); p != nil {
+		return p
+	}
+	if p := s.checkScope(req); p != nil {
+		return p
+	}
+	return checkSessionID(req.SessionID)
+}
+
+func checkMedia(h http.Header) *problem {
+	if t := h.Get("Content-Type"); !isJSON(t) {
+		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+	}
+	if h.Get("Content-Encoding") != "" {
+		return refuse(http.StatusUnsupportedMediaType, "compressed bodies are not accepted: send none of Content-Encoding")
+	}
+	if accept := h["Accept"]; len(accept) > 0 && !slices.ContainsFunc(accept, acceptsOurs) {
+		return refuse(http.StatusNotAcceptable, "the Accept header must allow application/json and text/event-stream")
+	}
+	return nil
+}
+
+// isJSON accepts application/json with any parameters but a charset other than UTF-8.
+func isJSON(t string) bool {
+	if t == wire.TypeJSON {
+		return true
+	}
+	media, params, _ := strings.Cut(t, ";")
+	if !strings.EqualFold(strings.TrimSpace(media), wire.TypeJSON) {
+		return false
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if strings.EqualFold(name, "charset") && !strings.EqualFold(strings.Trim(value, `"`), "utf-8") {
+			return false
+		}
+	}
+	return true
+}
+
+// acceptsOurs says whether one line of Accept allows JSON or an event stream.
+func acceptsOurs(line string) bool {
+	if line == "application/json, text/event-stream" {
+		return true
+	}
+	for item := range strings.SplitSeq(line, ",") {
+		media, params, _ := strings.Cut(item, ";")
+		switch strings.ToLower(strings.TrimSpace(media)) {
+		case wire.TypeJSON, wire.TypeEventStream, "*/*", "application/*", "text/*":
+			if !refusesAll(params) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refusesAll says whether parameters of Accept hold a weight of zero.
+func refusesAll(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if strings.EqualFold(name, "q") {
+			return strings.Trim(value, "0.") == ""
+		}
+	}
+	return false
+}
+
+// checkVersion refuses a version that no revision has. The later ones, which have no sessions,
+// go on to the router, which knows the id of the message that it refuses.
+func checkVersion(v string) *problem {
+	if v == "" || v == wire.LatestLegacy || wire.IsLegacy(v) || wire.IsModern(v) {
+		return nil
+	}
+	return refuse(http.StatusBadRequest, "the Mcp-Protocol-Version is none that is known here; supported are "+strings.Join(wire.Legacy(), ", "))
+}
+
+func (s *Server) checkScope(req *router.Request) *problem {
+	if req.Scope == "" {
+		if !s.cfg.EnableGlobalRoute {
+			return refuse(http.StatusNotFound, "the endpoint over all servers is switched off (routing.enableGlobalRoute); use /mcp/<server>")
+		}
+		return nil
+	}
+	if strings.Contains(req.Scope, "/") {
+		return fromEcho(echo.ErrNotFound)
+	}
+	if err := wire.CheckName("server", req.Scope); err != nil {
+		return refuse(http.StatusBadRequest, err.Error())
+	}
+	if req.SessionID == "" && !s.knows(store.ServerID(req.Scope)) {
+		return refuse(http.StatusNotFound, "no node has a server named "+req.Scope)
+	}
+	return nil
+}
+
+// knows says whether any node has ever named the server.
+func (s *Server) knows(id store.ServerID) bool {
+	nodes := s.deps.Fleet.Snapshot().Nodes
+	for i := range nodes {
+		if _, ok := nodes[i].Server(id); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// checkSessionID refuses what cannot be a session id at all (MCP 2025-11-25, Transports,
+// Session Management: visible ASCII).
+func checkSessionID(id string) *problem {
+	if len(id) > maxSessionID {
+		return refuse(http.StatusBadRequest, "the Mcp-Session-Id is longer than any that this hub gives")
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return refuse(http.StatusBadRequest, "the Mcp-Session-Id must be visible ASCII")
+		}
+	}
+	return nil
+}
+
+// refuseMethod answers GET with 405, as servers without streams of their own do (MCP
+// 2025-11-25, Transports, Listening for Messages from the Server).
+func (s *Server) refuseMethod(c echo.Context) error {
+	message := "this endpoint takes POST and DELETE"
+	if c.Request().Method == http.MethodGet {
+		message = "streams from the server are not offered yet: send messages by POST, answers come on it"
+	}
+	return &problem{status: http.StatusMethodNotAllowed, message: message, allow: allowMCP}
+}
+
+// refuseLegacy answers clients of MCP 2024-11-05.
+func (s *Server) refuseLegacy(echo.Context) error {
+	return refuse(http.StatusNotFound, "the HTTP+SSE transport of MCP 2024-11-05 is not offered yet: use Streamable HTTP at /mcp or /mcp/<server>")
+}
+
+// allowOrigin lets a page of an origin that the gate has passed read the answer.
+func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
+	if origin, ok := cross(r); ok {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Expose-Headers", wire.HeaderSession+", "+wire.HeaderVersion+", WWW-Authenticate, Retry-After")
+		h.Add("Vary", "Origin")
+	}
+}
+
+// servePreflight answers a browser that asks before it lets a page POST.
+func (s *Server) servePreflight(c echo.Context) error {
+	h, r := c.Response().Header(), c.Request()
+	h.Set("Allow", allowMCP)
+	if _, ok := cross(r); ok {
+		s.allowOrigin(c.Response(), r)
+		h.Set("Access-Control-Allow-Methods", allowMCP)
+		h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Last-Event-Id, Mcp-Method, Mcp-Name, "+wire.HeaderSession+", "+wire.HeaderVersion)
+		h.Set("Access-Control-Max-Age", "600")
+	}
+	return c.NoContent(http.StatusNoContent)
+}

@@ -1,0 +1,373 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/router"
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// fakeCarrier answers every request with its own body, or as the test says.
+type fakeCarrier struct {
+	mu      sync.Mutex
+	seen    []router.Request
+	ended   []store.SessionID
+	carry   func(context.Context, http.ResponseWriter, router.Request) error
+	keys    *router.Keys
+	endFail error
+}
+
+func (f *fakeCarrier) Carry(ctx context.Context, w http.ResponseWriter, req router.Request) error {
+	f.mu.Lock()
+	f.seen = append(f.seen, req)
+	carry := f.carry
+	f.mu.Unlock()
+	if carry != nil {
+		return carry(ctx, w, req)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(req.Body)
+	return err
+}
+
+func (f *fakeCarrier) EndSession(_ context.Context, id store.SessionID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.endFail != nil {
+		return f.endFail
+	}
+	f.ended = append(f.ended, id)
+	return nil
+}
+
+func (f *fakeCarrier) ParseToken(text string) (router.Token, error) { return f.keys.Parse(text) }
+
+func (f *fakeCarrier) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.seen)
+}
+
+func (f *fakeCarrier) last() router.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.seen) == 0 {
+		return router.Request{}
+	}
+	return f.seen[len(f.seen)-1]
+}
+
+// fakeFleet shows what it is given.
+type fakeFleet struct {
+	snap   *store.Snapshot
+	known  bool
+	reason string
+}
+
+func (f *fakeFleet) Snapshot() *store.Snapshot { return f.snap }
+func (f *fakeFleet) Ready() (bool, string)     { return f.known, f.reason }
+
+// fakeRegistrar counts what gets to it.
+type fakeRegistrar struct {
+	mu      sync.Mutex
+	calls   []string
+	catalog []byte
+	err     error
+}
+
+func (f *fakeRegistrar) note(call string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+	return f.err
+}
+
+func (f *fakeRegistrar) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}
+
+var aGrant = heartbeat.Grant{Epoch: 7, Credential: "c", NodeTimeout: 15000, MissingCatalogs: []store.Digest{}}
+
+func (f *fakeRegistrar) Register(_ context.Context, r heartbeat.Record) (heartbeat.Grant, error) {
+	return aGrant, f.note("register " + string(r.ID))
+}
+
+func (f *fakeRegistrar) Beat(_ context.Context, r heartbeat.Record) (heartbeat.Grant, error) {
+	return aGrant, f.note("beat " + string(r.ID))
+}
+
+func (f *fakeRegistrar) Deregister(_ context.Context, b heartbeat.Farewell) error {
+	return f.note("deregister " + string(b.ID))
+}
+
+func (f *fakeRegistrar) PutCatalog(_ context.Context, d store.Digest, raw []byte) error {
+	f.mu.Lock()
+	f.catalog = append([]byte(nil), raw...)
+	f.mu.Unlock()
+	return f.note("catalog " + string(d))
+}
+
+// fakeStore holds a few sessions.
+type fakeStore struct {
+	mu       sync.Mutex
+	down     error
+	health   store.Health
+	sessions map[store.SessionID]store.Session
+	events   []store.Event
+}
+
+func (f *fakeStore) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down
+}
+
+func (f *fakeStore) set(err error, h store.Health) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down, f.health = err, h
+}
+
+func (f *fakeStore) Health() store.Health {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.health
+}
+
+func (f *fakeStore) Session(_ context.Context, id store.SessionID) (store.Session, error) {
+	if err := f.get(); err != nil {
+		return store.Session{}, err
+	}
+	s, ok := f.sessions[id]
+	if !ok {
+		return store.Session{}, store.ErrNotFound
+	}
+	return s, nil
+}
+
+func (f *fakeStore) Sessions(_ context.Context, cursor string, limit int) ([]store.Session, string, error) {
+	if err := f.get(); err != nil {
+		return nil, "", err
+	}
+	if cursor != "" && cursor != "more" {
+		return nil, "", store.ErrCursor
+	}
+	var out []store.Session
+	for _, s := range f.sessions {
+		if len(out) < limit {
+			out = append(out, s)
+		}
+	}
+	return out, "more", nil
+}
+
+func (f *fakeStore) CountSessions(context.Context) (int, error) { return len(f.sessions), f.get() }
+
+func (f *fakeStore) Events(_ context.Context, limit int) ([]store.Event, error) {
+	return f.events[:min(limit, len(f.events))], f.get()
+}
+
+const (
+	sidOne  = store.SessionID("00112233445566778899aabbccddeeff")
+	sidWide = store.SessionID("ffeeddccbbaa99887766554433221100")
+)
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func aSnapshot() *store.Snapshot {
+	ready := func(id store.ServerID, tools int) store.Server {
+		return store.Server{ID: id, Status: store.ServerReady, Transport: "stdio", Tools: tools, Sessions: 2, Weight: 1}
+	}
+	return &store.Snapshot{Revision: 3, Taken: noon, Nodes: []store.Node{
+		{
+			ID: "node-1", Name: "Worker Node 1", Host: "10.0.0.5", Port: 3001, URL: "http://10.0.0.5:3001", Instance: "secret-instance",
+			Version: "v1", Weight: 1, State: store.NodeActive, Epoch: 4, LastHeartbeat: noon, Registered: noon, Started: noon,
+			Servers: []store.Server{ready("everything", 8), {ID: "broken", Status: store.ServerFailed, Error: "exit status 1", Stderr: []string{"boom"}, Weight: 1}},
+		},
+		{
+			ID: "node-2", Name: "node-2", Host: "10.0.0.6", Port: 3001, URL: "http://10.0.0.6:3001", State: store.NodeUnhealthy,
+			Weight: 1, Epoch: 5, LastHeartbeat: noon, Servers: []store.Server{ready("everything", 8), ready("memory", 3)},
+		},
+	}}
+}
+
+// rig is a running coordinator's front doors over fakes.
+type rig struct {
+	*Server
+	url       string
+	carrier   *fakeCarrier
+	fleet     *fakeFleet
+	registrar *fakeRegistrar
+	store     *fakeStore
+	log       *strings.Builder
+	stop      func() error
+}
+
+// lockedWriter lets a test read a log while it is written.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
+func testKeys(t testing.TB) *router.Keys {
+	t.Helper()
+	keys, err := router.NewKeys([]byte("0123456789abcdef0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
+	t.Helper()
+	r := &rig{
+		carrier: &fakeCarrier{keys: testKeys(t)}, fleet: &fakeFleet{snap: aSnapshot(), known: true},
+		registrar: &fakeRegistrar{}, log: &strings.Builder{},
+		store: &fakeStore{health: store.Health{OK: true, State: store.HealthOK}, sessions: map[store.SessionID]store.Session{
+			sidOne: {ID: sidOne, Scope: "everything", Era: "2025-11-25", Created: noon, Seen: noon.Add(time.Minute), Expires: noon.Add(time.Hour),
+				Bindings: map[store.ServerID]store.Binding{"everything": {Node: "node-1", Epoch: 4}}},
+			sidWide: {ID: sidWide, Scope: store.ScopeAll, Created: noon, Seen: noon, Expires: noon.Add(time.Hour),
+				Bindings: map[store.ServerID]store.Binding{"memory": {Node: "node-2", Epoch: 5}, "everything": {Node: "node-1", Epoch: 4}}},
+		}},
+	}
+	cfg.Coordinator, cfg.Mode, cfg.Version = "c1", "coordinator", "v1"
+	r.Server = New(cfg, Deps{
+		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Web: web,
+		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	return r
+}
+
+// newRig runs the front doors on a loopback port.
+func newRig(t *testing.T, cfg Config, web http.Handler) *rig {
+	t.Helper()
+	r := newServer(t, cfg, web)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.url = "http://" + l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx, l) }()
+	var once sync.Once
+	r.stop = func() (err error) {
+		once.Do(func() { cancel(); err = <-done })
+		return err
+	}
+	t.Cleanup(func() { _ = r.stop() })
+	return r
+}
+
+// global is a configuration in which everything is open.
+var global = Config{EnableGlobalRoute: true}
+
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	close  bool // the server ends the connection
+}
+
+// raw sends bytes as they are on a connection of their own and reads one answer.
+func (r *rig) raw(t *testing.T, request string) reply {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	go func() { _, _ = io.WriteString(conn, request) }() // the answer may come before the end of it
+	method, _, _ := strings.Cut(request, " ")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(body), resp.Close}
+}
+
+// do sends a request of net/http; headers come in pairs.
+func (r *rig) do(t *testing.T, method, path, body string, headers ...string) reply {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(b), resp.Close}
+}
+
+// sentence reads the text of an error and checks its shape.
+func (p reply) sentence(t *testing.T) string {
+	t.Helper()
+	if len(p.body) > 2048 {
+		t.Errorf("a body of %d bytes, want at most 2048", len(p.body))
+	}
+	if ct := p.header.Get("Content-Type"); ct != "application/json" {
+		t.Errorf("Content-Type %q, want application/json", ct)
+	}
+	var answer struct {
+		JSONRPC string
+		Error   *struct {
+			Code    int
+			Message string
+		}
+		Success *bool
+		Message string
+	}
+	if err := json.Unmarshal([]byte(p.body), &answer); err != nil {
+		t.Fatalf("body %q is not JSON: %v", p.body, err)
+	}
+	text := answer.Message
+	switch {
+	case answer.Error != nil && answer.JSONRPC == "2.0" && answer.Error.Code != 0:
+		text = answer.Error.Message
+	case answer.Success == nil || *answer.Success:
+		t.Errorf("body %s is no error of either shape", p.body)
+	}
+	if len(strings.Fields(text)) < 2 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		t.Errorf("the sentence is %q", text)
+	}
+	return text
+}

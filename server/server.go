@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Server is the front doors of one coordinator. Safe for concurrent use.
+type Server struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	echo    *echo.Echo
+	sites   sites
+	clients bearer // of MCP
+	nodes   bearer
+	admins  admins
+
+	draining atomic.Bool
+	inFlight atomic.Int64
+	held     atomic.Int64 // bytes of bodies in hand
+	counted  atomic.Int64 // sessions, when they were last counted
+}
+
+// New makes the front doors. It starts nothing. Deps.Carrier, Fleet, Registrar, Store and Log
+// are required.
+func New(cfg Config, deps Deps) *Server {
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log.With("coordinator", cfg.Coordinator), echo: echo.New(),
+		sites:   newSites(cfg.AllowedHosts, cfg.AllowedOrigins),
+		clients: newBearer(cfg.BearerKeys...),
+		nodes:   newBearer(cfg.ClusterSecret),
+		admins:  newAdmins(cfg.AdminToken, cfg.Users),
+	}
+	s.echo.HTTPErrorHandler = s.onError
+	s.routes()
+	return s
+}
+
+// Handler serves everything. It needs a connection's addresses as net/http gives them.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close") // the next request belongs to another replica
+	}
+	if p := s.admit(r); p != nil {
+		s.fail(w, r, p)
+		return
+	}
+	s.echo.ServeHTTP(w, r)
+}
+
+// InFlight is how many requests are being served.
+func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
+
+// Run serves connections of l until ctx ends. Then readiness is withdrawn; after LameDuck no
+// more connections are taken; what is in hand has DrainTime to end, and is then cut off. It
+// returns nil, or an error if listening failed. l is closed in any case.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	if !s.admins.configured() {
+		s.log.Warn("no admin is configured: management calls and the status page answer to everyone on loopback and private addresses; set cluster.adminToken")
+	}
+	if s.cfg.ClusterSecret == "" {
+		s.log.Warn("no cluster secret is configured: any process on loopback or private addresses may register as a node; set cluster.secret")
+	}
+	srv := &http.Server{
+		Handler:                      s.Handler(),
+		ReadHeaderTimeout:            s.cfg.HeaderTime,
+		IdleTimeout:                  s.cfg.IdleTime,
+		MaxHeaderBytes:               2 * MaxHeaders, // what lies between is refused in JSON
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("readiness withdrawn, draining")
+	err := s.lameDuck(served)
+	s.shutdown(ctx, srv)
+	return err
+}
+
+// lameDuck goes on serving for a while, unless serving fails.
+func (s *Server) lameDuck(served <-chan error) error {
+	if s.cfg.LameDuck <= 0 {
+		return nil
+	}
+	t := time.NewTimer(s.cfg.LameDuck)
+	defer t.Stop()
+	select {
+	case err := <-served:
+		return err
+	case <-t.C:
+		return nil
+	}
+}
+
+func (s *Server) shutdown(ctx context.Context, srv *http.Server) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTime)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		s.log.Warn("requests in hand are cut off", "err", err)
+		_ = srv.Close() // what it could say is known: they are cut off
+	}
+}
+
+// rescue ends a request whose handler panicked: with an answer if there is none yet, else by
+// breaking the connection, so that half an answer is not taken for a whole one. It is to be
+// deferred.
+func (s *Server) rescue(c echo.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	r := c.Request()
+	s.log.ErrorContext(r.Context(), "panic in a request", "method", r.Method+" "+r.URL.Path, "err", fmt.Sprintf("%v\n%s", v, debug.Stack()))
+	if c.Response().Committed {
+		panic(http.ErrAbortHandler)
+	}
+	s.fail(c.Response(), r, &problem{status: http.StatusInternalServerError, message: "internal error"})
+}
