@@ -11,6 +11,8 @@ import (
 const (
 	maxQueued      = 1024
 	maxQueuedBytes = 4 << 20
+	// maxQueuedTotal bounds what all calls of a node keep together.
+	maxQueuedTotal = 64 << 20
 )
 
 // Stages of a call on its way to the server.
@@ -28,8 +30,9 @@ type call struct {
 	id     []byte   // the client's id, as written
 	token  []byte   // the client's progress token, as written; nil for none
 	method string
-	trace  string // the traceparent it came with
-	up     int64  // our id and progress token towards the server
+	trace  string        // the traceparent it came with
+	up     int64         // our id and progress token towards the server
+	queued *atomic.Int64 // bytes of events of all calls
 
 	stage     atomic.Int32
 	active    atomic.Int64 // when it last showed life, in time since epoch of the link
@@ -85,12 +88,14 @@ func (c *call) finish(answer []byte, err error) {
 // deliver queues a notification for the reader. It reports false if it was dropped.
 func (c *call) deliver(frame []byte) bool {
 	c.mu.Lock()
-	if c.done || c.deaf || len(c.events) >= maxQueued || c.size+len(frame) > maxQueuedBytes {
+	if c.done || c.deaf || len(c.events) >= maxQueued || c.size+len(frame) > maxQueuedBytes ||
+		c.queued.Load() > maxQueuedTotal {
 		c.mu.Unlock()
 		return false
 	}
 	c.events = append(c.events, frame)
 	c.size += len(frame)
+	c.queued.Add(int64(len(frame)))
 	c.mu.Unlock()
 	c.nudge()
 	return true
@@ -115,7 +120,7 @@ func (c *call) take() outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := outcome{events: c.events, done: c.done, answer: c.answer, err: c.err}
-	c.events, c.size = nil, 0
+	c.empty()
 	return o
 }
 
@@ -124,7 +129,14 @@ func (c *call) take() outcome {
 func (c *call) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deaf, c.events, c.size = true, nil, 0
+	c.deaf = true
+	c.empty()
+}
+
+// empty forgets the events. c.mu is held.
+func (c *call) empty() {
+	c.queued.Add(int64(-c.size))
+	c.events, c.size = nil, 0
 }
 
 // onAbort sets what ends the upstream's work for the call.

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,11 @@ var (
 	errNotWritten = errors.New("nothing was written to the server")
 	errLineTooBig = fmt.Errorf("wrote a line of over %d MiB", maxLine>>20)
 )
+
+// unwritten is an error after which certainly no byte has reached the child; it is errNotWritten.
+type unwritten struct{ error }
+
+func (unwritten) Is(target error) bool { return target == errNotWritten }
 
 // childSpec is a process to be started.
 type childSpec struct {
@@ -47,6 +53,7 @@ type child struct {
 
 	wmu    sync.Mutex // serialises writes to stdin
 	broken bool       // a write went wrong, so nothing may follow; guarded by wmu
+	ending atomic.Bool
 
 	exited  chan struct{} // the process has been reaped; exit is set
 	exit    error
@@ -173,20 +180,20 @@ func (c *child) read(onLine func([]byte), onEnd func(error)) {
 	}
 }
 
-// write sends one line, which must end in LF, if allowed says nil right before. It returns an
-// error wrapping errNotWritten if certainly no byte of it has reached the child; after any
-// other error the child is killed.
+// write sends one line, which must end in LF, if allowed says nil right before. It returns
+// errNotWritten if certainly no byte of it has reached the child. After that, or any other
+// error but one of allowed, the child can be told nothing more and is to be killed.
 func (c *child) write(line []byte, allowed func() error) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	if c.broken {
-		return fmt.Errorf("%w: its stdin is closed", errNotWritten)
+	if err := c.stdin.SetWriteDeadline(time.Now().Add(c.spec.writeTimeout)); err != nil {
+		return unwritten{err}
+	}
+	if c.broken || c.ending.Load() { // after the deadline is set, which close would cut
+		return unwritten{errors.New("has its stdin closed")}
 	}
 	if err := allowed(); err != nil {
 		return err
-	}
-	if err := c.stdin.SetWriteDeadline(time.Now().Add(c.spec.writeTimeout)); err != nil {
-		return fmt.Errorf("%w: %w", errNotWritten, err)
 	}
 	n, err := c.stdin.Write(line)
 	if err == nil {
@@ -196,9 +203,8 @@ func (c *child) write(line []byte, allowed func() error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("did not read its stdin for %s", c.spec.writeTimeout)
 	}
-	c.signal(syscall.SIGKILL)
 	if n == 0 {
-		return fmt.Errorf("%w: %w", errNotWritten, err)
+		return unwritten{err}
 	}
 	return err
 }
@@ -208,6 +214,7 @@ func (c *child) write(line []byte, allowed func() error) error {
 // is left, and is safe to call twice.
 func (c *child) close() {
 	c.stop.Do(func() {
+		c.ending.Store(true)
 		_ = c.stdin.SetWriteDeadline(time.Now()) // frees a writer, and with it the lock
 		c.wmu.Lock()
 		c.broken = true
@@ -225,12 +232,6 @@ func (c *child) close() {
 	<-c.done
 }
 
-// kill ends the process group at once.
-func (c *child) kill() {
-	c.signal(syscall.SIGKILL)
-	<-c.done
-}
-
 func (c *child) waited(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -241,6 +242,9 @@ func (c *child) waited(d time.Duration) bool {
 		return false
 	}
 }
+
+// kill ends the process group at once, without waiting.
+func (c *child) kill() { c.signal(syscall.SIGKILL) }
 
 // signal goes to the process group, whose id is that of the process, while that id is ours.
 func (c *child) signal(sig syscall.Signal) {

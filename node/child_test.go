@@ -1,10 +1,12 @@
 package node
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,4 +124,29 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(d)
+}
+
+func TestChildDiesWithItsNode(t *testing.T) {
+	host := exec.Command(os.Args[0])
+	host.Env = []string{"FAKE_SERVER=1", "FAKE_MODE=host"}
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := pidOf(t, strings.TrimSpace(line))
+	if !alive(pid) {
+		t.Fatal("the child was not there to begin with")
+	}
+	if err := host.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = host.Wait()
+	eventually(t, "child gone", func() bool { return !alive(pid) })
 }

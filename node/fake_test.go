@@ -64,6 +64,13 @@ func runFake() {
 	case "exit":
 		fmt.Fprintln(os.Stderr, "cannot find the thing\nit is not there")
 		os.Exit(3)
+	case "host": // a node's process, to be killed
+		c, err := startChild(childSpec{command: os.Args[0], env: []string{"FAKE_SERVER=1", "FAKE_MODE=mute"}}, func([]byte) {}, func(error) {})
+		if err != nil {
+			panic(err)
+		}
+		s.raw(strconv.Itoa(c.cmd.Process.Pid))
+		select {}
 	case "sdk":
 		runSDKServer()
 		return

@@ -73,17 +73,6 @@ func TestLeaseIsAskedAgainBeforeTheWrite(t *testing.T) {
 	}
 }
 
-func TestNodeWithoutALeaseServesNobody(t *testing.T) {
-	n := New(Config{ID: "n1", Instance: "i", Servers: []ServerConfig{fake("alpha")}}, nil, discard())
-	if n.fence() == nil {
-		t.Error("a node without a lease may run things")
-	}
-	n.Hold(&fakeLease{})
-	if err := n.fence(); err != nil {
-		t.Errorf("with a lease: %v", err)
-	}
-}
-
 func TestBadMessagesGetA4xxAndTheServerNeverSeesThem(t *testing.T) {
 	log := t.TempDir() + "/log"
 	r := startRig(t, nil, fake("alpha", "FAKE_LOG="+log))

@@ -13,8 +13,8 @@ type hello struct {
 	result  []byte    // the InitializeResult, as written
 	at      wire.Span // of its protocolVersion, in result
 	version string
-	tools, prompts, resources, logging,
-	listChanged bool
+
+	tools, prompts, resources, logging bool
 }
 
 const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n"
@@ -60,10 +60,6 @@ func readHello(result []byte) (hello, error) {
 		return ok && h.result[at.Start] == '{'
 	}
 	h.tools, h.prompts, h.resources, h.logging = has("tools"), has("prompts"), has("resources"), has("logging")
-	for _, list := range []string{"tools", "prompts", "resources"} {
-		at, ok := wire.Lookup(h.result, "capabilities", list, "listChanged")
-		h.listChanged = h.listChanged || ok && string(at.Of(h.result)) == "true"
-	}
 	return h, nil
 }
 

@@ -475,3 +475,45 @@ func TestHTTPServerThatTurnsTheNodeAwayIsFailed(t *testing.T) {
 	}
 	r.close()
 }
+
+func TestKeysInAddressesAndHeadersAreNotShown(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	addr := gone.URL
+	gone.Close()
+	r := startRig(t, nil,
+		ServerConfig{Name: "web", URL: addr + "/?key=canary", Headers: map[string]string{"Authorization": "canary"}, Enabled: true},
+		fake("alpha", "FAKE_MODE=exit", "TOKEN=canary"))
+	for _, s := range r.node.Describe().Servers {
+		if b, _ := json.Marshal(s); s.Status != store.ServerFailed || strings.Contains(string(b), "canary") {
+			t.Errorf("described as %s", b)
+		}
+	}
+}
+
+func TestServerThatEndsACancelledAnswerSaysSo(t *testing.T) {
+	f := newFakeHTTP(t)
+	entered, cancelled := make(chan struct{}), make(chan struct{})
+	f.tool = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		close(entered)
+		<-cancelled
+	}
+	r := startRig(t, nil, f.config(nil))
+	r.open("web", "s1")
+	call := r.async("web", "s1", tool("5", "echo", "x"))
+	<-entered
+	if a := r.post("web", "s1", `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}`); a.status != 202 {
+		t.Errorf("cancel: %d %s", a.status, a.body)
+	}
+	note, callID := f.got("notifications/cancelled")[0].body, f.got("tools/call")[0].body
+	ours, _ := wire.Lookup([]byte(callID), "id")
+	if want := `"requestId":` + string(ours.Of([]byte(callID))) + `}`; !strings.Contains(note, want) {
+		t.Errorf("the server was told %s, want it to name %s", note, want)
+	}
+	close(cancelled)
+	if a := within(t, 5*time.Second, call); !strings.Contains(a.last(), `"reason":"cancelled"`) {
+		t.Errorf("answered %s, want error 1001 for the cancellation", a.body)
+	}
+}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -86,7 +88,7 @@ func (h *httpUpstream) post(ctx context.Context, frame []byte, session, version 
 	}
 	req.ContentLength = int64(len(frame))
 	h.stamp(req, session, version)
-	res, err = h.client.Do(req)
+	res, err = h.do(req)
 	return res, mark.written(), err
 }
 
@@ -102,7 +104,17 @@ func (h *httpUpstream) get(ctx context.Context, session, version, lastID string)
 	if lastID != "" {
 		req.Header.Set(wire.HeaderLastEventID, lastID)
 	}
-	return h.client.Do(req)
+	return h.do(req)
+}
+
+// do keeps the URL, which may hold a key, out of the error.
+func (h *httpUpstream) do(req *http.Request) (*http.Response, error) {
+	res, err := h.client.Do(req)
+	var withURL *url.Error
+	if errors.As(err, &withURL) {
+		err = withURL.Err
+	}
+	return res, err
 }
 
 func (h *httpUpstream) stamp(req *http.Request, session, version string) {

@@ -13,17 +13,17 @@ func (h *httpUpstream) listen() {
 	h.mu.Lock()
 	h.stop = cancel
 	h.mu.Unlock()
+	followed := make(chan struct{})
 	h.loops.Go(func() {
-		if h.follow(ctx) {
-			return
-		}
-		h.poll(ctx)
+		h.follow(ctx)
+		close(followed)
 	})
+	h.loops.Go(func() { h.poll(ctx, followed) })
 }
 
-// follow reads the server's stream, and opens it again when it ends, until ctx ends. It
-// returns false if the server offers none.
-func (h *httpUpstream) follow(ctx context.Context) bool {
+// follow reads the server's stream, and opens it again when it ends, until ctx ends or it turns
+// out that the server offers none.
+func (h *httpUpstream) follow(ctx context.Context) {
 	at := cursor{retry: time.Second}
 	wait := backoff{}
 	for opened := false; ctx.Err() == nil; {
@@ -31,17 +31,16 @@ func (h *httpUpstream) follow(ctx context.Context) bool {
 		res, err := h.get(ctx, session, version, at.id)
 		switch {
 		case err != nil:
-			_ = h.ping(ctx)
 			_ = pause(ctx, wait.next())
 			continue
 		case res.StatusCode != http.StatusOK || !isStream(res):
 			body := readError(res)
 			if session == "" || !opened || !forgotten(res.StatusCode, body) {
-				return false
+				return
 			}
 			at.id = ""
 			if h.renew(ctx, made) != nil {
-				return true
+				return
 			}
 			continue
 		}
@@ -56,11 +55,10 @@ func (h *httpUpstream) follow(ctx context.Context) bool {
 		})
 		_ = pause(ctx, at.retry)
 	}
-	return true
 }
 
-// poll pings the server and looks at its lists, since nothing else would tell.
-func (h *httpUpstream) poll(ctx context.Context) {
+// poll pings the server, and looks at its lists unless its stream is followed.
+func (h *httpUpstream) poll(ctx context.Context, followed <-chan struct{}) {
 	ping := time.NewTicker(h.link.lim.PingInterval)
 	defer ping.Stop()
 	relist := time.NewTicker(h.link.lim.RelistInterval)
@@ -70,8 +68,10 @@ func (h *httpUpstream) poll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-relist.C:
-			if h.link.hello.Load().listChanged {
+			select {
+			case <-followed:
 				h.link.changed()
+			default:
 			}
 		case <-ping.C:
 			if h.ping(ctx) == nil {

@@ -227,11 +227,11 @@ func (h *httpUpstream) renew(ctx context.Context, made int) error {
 // broken ends a call whose connection broke after the request had gone out.
 func (h *httpUpstream) broken(c *call, err error) {
 	h.link.log.Debug("answer broke off", "method", c.method, "err", err)
-	if c.ses == nil || repeatable(c.method) {
-		h.link.refuse(c, fmt.Errorf("%w: %w", errLost, err))
-	} else if h.link.giveUp(c, "stream_broken") {
-		h.link.release(c)
+	if c.cancelled.Load() == 0 && (c.ses == nil || repeatable(c.method)) {
+		h.link.settle(c, nil, fmt.Errorf("%w: %w", errLost, err))
 	}
+	h.link.giveUp(c, "stream_broken")
+	h.link.release(c)
 }
 
 // rejected ends a call that the server answered with a status of its own.

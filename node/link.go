@@ -172,7 +172,7 @@ func always() error { return nil }
 // enter registers a request and gives it its id towards the server. ses is nil for the node's
 // own; id and token are kept.
 func (l *link) enter(ses *session, id, token []byte, method, trace string) (*call, error) {
-	c := &call{ses: ses, id: id, token: token, method: method, trace: trace, open: true, wake: make(chan struct{}, 1)}
+	c := &call{ses: ses, id: id, token: token, method: method, trace: trace, queued: &l.stats.queued, open: true, wake: make(chan struct{}, 1)}
 	c.up = l.ids.Add(1)
 	if ses == nil {
 		c.id = strconv.AppendInt(nil, c.up, 10)
@@ -242,6 +242,7 @@ func (l *link) settleLocked(c *call) bool {
 	c.since = int64(l.now())
 	if c.ses != nil {
 		delete(c.ses.calls, string(c.id))
+		c.ses.seen.Store(c.since)
 		l.inflight--
 	}
 	if l.ghosts++; l.ghosts > maxGhosts {
@@ -277,12 +278,13 @@ func (l *link) refuse(c *call, err error) {
 }
 
 // lose ends the link: every call in flight gets its outcome now, and the sessions are
-// forgotten, since what the server knew of them is gone. Only the first reason counts.
-func (l *link) lose(reason error) {
+// forgotten, since what the server knew of them is gone. Only the first reason counts; lose
+// reports whether this was it.
+func (l *link) lose(reason error) bool {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return
+		return false
 	}
 	l.closed, l.reason = true, reason
 	calls := l.calls
@@ -301,6 +303,7 @@ func (l *link) lose(reason error) {
 	for _, c := range calls {
 		c.stop()
 	}
+	return true
 }
 
 // finishLost tells the truth about a call whose server is gone: refused if it was certainly not
@@ -310,11 +313,14 @@ func (l *link) finishLost(c *call, reason error) {
 	if errors.Is(reason, errStopping) {
 		why = "node_shutdown"
 	}
-	if c.bar() || c.ses == nil || repeatable(c.method) {
+	switch {
+	case c.cancelled.Load() != 0:
+		c.finish(l.unknown(c, "cancelled"), nil)
+	case c.bar() || c.ses == nil || repeatable(c.method):
 		c.finish(nil, reason)
-		return
+	default:
+		c.finish(l.unknown(c, why), nil)
 	}
-	c.finish(l.unknown(c, why), nil)
 }
 
 // ask sends a request of the node's own and waits for the answer. An error in it is an

@@ -138,6 +138,9 @@ func (l *link) giveUp(c *call, reason string) bool {
 	case c.ses == nil:
 		c.finish(nil, fmt.Errorf("no usable answer: %s", reason))
 	default:
+		if c.cancelled.Load() != 0 {
+			reason = "cancelled"
+		}
 		c.finish(l.unknown(c, reason), nil)
 	}
 	return ok

@@ -331,8 +331,8 @@ func TestBuiltinIsCancelledByItsContext(t *testing.T) {
 	call := r.async("gate", "s1", tool("1", "wait", ""))
 	<-b.entered
 	r.post("gate", "s1", `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`)
-	if a := within(t, 5*time.Second, call); errorCode(t, a.body) != wire.CodeOutcomeUnknown {
-		t.Errorf("answered %s, want error 1001", a.body)
+	if a := within(t, 5*time.Second, call); errorCode(t, a.body) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, `"cancelled"`) {
+		t.Errorf("answered %s, want error 1001 for the cancellation", a.body)
 	}
 }
 

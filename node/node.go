@@ -18,7 +18,7 @@ import (
 // Node runs MCP servers and serves them to coordinators. It is safe for concurrent use.
 type Node struct {
 	cfg     Config
-	lease   atomic.Pointer[Lease]
+	lease   Lease
 	log     *slog.Logger
 	servers []*server // sorted by name
 	byName  map[string]*server
@@ -32,15 +32,13 @@ type Node struct {
 }
 
 // New makes a node of a configuration that Validate accepts; a server whose part of it is
-// wrong is shown as failed and never started. Nothing runs before Run. With a nil lease the
-// node refuses every request until Hold.
+// wrong is shown as failed and never started. Nothing runs before Run.
 func New(cfg Config, lease Lease, log *slog.Logger) *Node {
 	cfg = cfg.withDefaults()
 	n := &Node{
-		cfg: cfg, log: log.With("node", string(cfg.ID)), byName: map[string]*server{},
+		cfg: cfg, lease: lease, log: log.With("node", string(cfg.ID)), byName: map[string]*server{},
 		started: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
-	n.Hold(lease)
 	slots := make(chan struct{}, cfg.StartParallel)
 	for _, sc := range cfg.Servers {
 		s := newServer(sc, &n.cfg, n.log)
@@ -142,24 +140,10 @@ func (n *Node) eachLink(f func(*link)) {
 	}
 }
 
-// Hold gives the node its lease, for a caller that had to make the node first.
-func (n *Node) Hold(lease Lease) {
-	if lease == nil {
-		lease = noLease{}
-	}
-	n.lease.Store(&lease)
-}
-
-// noLease is the lease of a node that has none yet.
-type noLease struct{}
-
-func (noLease) Check(store.Epoch, string) error { return heartbeat.ErrCredential }
-func (noLease) Fresh() bool                     { return false }
-
 // fence keeps a node without a fresh lease from running anything: a frozen process that
 // wakes must not run what it had accepted.
 func (n *Node) fence() error {
-	if !(*n.lease.Load()).Fresh() {
+	if !n.lease.Fresh() {
 		return errFenced
 	}
 	return nil

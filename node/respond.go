@@ -11,8 +11,12 @@ import (
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
-// eventTimeout bounds the writing of one event to a reader that takes nothing.
-const eventTimeout = 30 * time.Second
+const (
+	// eventTimeout bounds the writing of one event to a reader that takes nothing.
+	eventTimeout = 30 * time.Second
+	// unbuffered is more than net/http writes without waiting for the reader.
+	unbuffered = 64 << 10
+)
 
 var errNotReady = errors.New("the server is not ready on this node")
 
@@ -101,9 +105,18 @@ func (p *reply) pass(o *outcome) (done bool, err error) {
 	case p.streaming || !p.form.json:
 		_ = p.event(o.answer)
 	default:
-		_ = writeJSON(p.x.w, http.StatusOK, o.answer)
+		p.plain(o.answer)
 	}
 	return true, nil
+}
+
+// plain writes the answer as JSON. What the library does not buffer is bounded in time.
+func (p *reply) plain(answer []byte) {
+	if len(answer) > unbuffered {
+		p.rc = http.NewResponseController(p.x.w)
+		_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+	}
+	_ = writeJSON(p.x.w, http.StatusOK, answer)
 }
 
 // open turns the answer into a stream.
@@ -142,7 +155,7 @@ func (p *reply) comment() error {
 
 // end leaves the connection as the next request expects it.
 func (p *reply) end() {
-	if p.streaming {
+	if p.rc != nil {
 		_ = p.rc.SetWriteDeadline(time.Time{})
 	}
 }

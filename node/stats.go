@@ -6,6 +6,7 @@ import "sync/atomic"
 type counters struct {
 	droppedNotifications, droppedReplies, foreignLines  atomic.Int64
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
+	queued                                              atomic.Int64 // bytes of notifications not yet written to their readers
 }
 
 // Stats are counts since the node was made.

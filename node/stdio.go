@@ -38,22 +38,17 @@ func (s *stdio) send(_ context.Context, m message) error {
 		m.frame = append(wire.OneLine(m.frame[:len(m.frame)-1]), '\n')
 	}
 	err := s.child.write(m.frame, m.clear)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errNotWritten):
-		s.link.lose(fmt.Errorf("%w: %w", errLost, err))
-		return err
-	case errors.Is(err, errFenced):
+	if err == nil || errors.Is(err, errFenced) {
 		return err
 	}
-	// Part of it was written: the child is being killed, and the call learns its outcome with
-	// all the others.
-	s.link.lose(fmt.Errorf("%w: the process %w", errLost, err))
-	if m.call == nil {
-		return err
+	// First the reason, then the end, which would give a lesser one.
+	if s.link.lose(fmt.Errorf("%w: the process %w", errLost, err)) {
+		s.child.kill()
 	}
-	return nil
+	if m.call != nil && !errors.Is(err, errNotWritten) {
+		return nil // part of it was written; the call has its outcome with all the others
+	}
+	return err
 }
 
 func (s *stdio) close()           { s.child.close() }
