@@ -37,6 +37,7 @@ func registering() Record {
 
 func TestRegisterAnnouncesInTheGuidesWords(t *testing.T) {
 	m, j := newMemStore(), &journal{}
+	m.hints = make(chan store.Hint, 10)
 	poked := 0
 	r := testRegistrar(m, nil, j)
 	r.cfg.Changed = func() { poked++ }
@@ -53,8 +54,8 @@ func TestRegisterAnnouncesInTheGuidesWords(t *testing.T) {
 	if j.count("Node registered: Worker Node 1 (node-1) with 2 servers") != 1 {
 		t.Errorf("log %q", j.lines)
 	}
-	if m.count(store.EventNodeRegistered) != 1 || poked != 1 {
-		t.Errorf("%d events, poked %d times, want 1, 1", m.count(store.EventNodeRegistered), poked)
+	if m.count(store.EventNodeRegistered) != 1 || poked != 1 || len(m.hints) != 1 {
+		t.Errorf("%d events, poked %d times, %d hints, want 1, 1, 1", m.count(store.EventNodeRegistered), poked, len(m.hints))
 	}
 }
 

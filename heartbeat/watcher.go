@@ -36,9 +36,6 @@ type WatcherConfig struct {
 	// Describe returns this replica's own record, which is kept fresh in the store. It must
 	// not block. May be nil.
 	Describe func() store.Coordinator
-	// Hints delivers word that the nodes have changed, as store.Store.Subscribe does; Run calls
-	// it once. Without it, or when hints are lost, the next look finds the change. May be nil.
-	Hints func(ctx context.Context) (<-chan store.Hint, error)
 	// Refresh is called, if set, each time that record is written: for whatever else this
 	// replica must put back into a store that may have been emptied. Its error is logged.
 	Refresh func(ctx context.Context) error
@@ -118,7 +115,8 @@ func outward(err error) string {
 	return "the store answers with an error"
 }
 
-// Poke asks for a look at the store now. It never blocks.
+// Poke asks for a look at the store now, since somebody said that the nodes have changed. It
+// never blocks. Without it, or when word is lost, the next look finds the change.
 func (w *Watcher) Poke() {
 	select {
 	case w.poke <- struct{}{}:
@@ -131,37 +129,17 @@ func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(max(min(time.Second, w.cfg.NodeTimeout/10), 10*time.Millisecond))
 	defer tick.Stop()
 	w.cleaned = now()
-	hints := w.subscribe(ctx)
 	w.round(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case h, ok := <-hints:
-			if !ok {
-				hints = nil
-			} else if h.Kind == store.HintRev {
-				w.load(ctx)
-			}
 		case <-w.poke:
 			w.load(ctx)
 		case <-tick.C:
 			w.round(ctx)
 		}
 	}
-}
-
-// subscribe returns a channel of hints, or nil, which never delivers.
-func (w *Watcher) subscribe(ctx context.Context) <-chan store.Hint {
-	if w.cfg.Hints == nil {
-		return nil
-	}
-	hints, err := w.cfg.Hints(ctx)
-	if err != nil {
-		w.log.Warn("changes of nodes are noticed by polling only", "err", err)
-		return nil
-	}
-	return hints
 }
 
 // round does everything that is due.

@@ -259,29 +259,6 @@ func TestPokeReloadsAtOnce(t *testing.T) {
 	})
 }
 
-func TestHintsReloadAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		hints := make(chan store.Hint, 10)
-		f := newFleet(t, 1, WatcherConfig{Hints: func(context.Context) (<-chan store.Hint, error) { return hints, nil }})
-		time.Sleep(time.Second + 10*time.Millisecond)
-		f.m.hints = hints
-		reg := testRegistrar(f.m, nil, f.j)
-		if _, err := reg.Register(t.Context(), registering()); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if f.state("node-1") != store.NodeActive {
-			t.Errorf("right after another replica registered a node: %q, want active", f.state("node-1"))
-		}
-		close(hints) // the store is closed; watching goes on
-		time.Sleep(17 * time.Second)
-		if f.state("node-1") != store.NodeUnhealthy {
-			t.Errorf("17 s later: %q, want unhealthy", f.state("node-1"))
-		}
-		f.stop()
-	})
-}
-
 func TestOwnRecordIsKeptFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refreshed := 0

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -184,6 +186,9 @@ func (s *Server) sessionID(c echo.Context) (store.SessionID, error) {
 		return store.SessionID(raw), nil
 	}
 	tok, err := s.deps.Carrier.ParseToken(raw)
+	if away, ok := errors.AsType[*router.Error](err); ok {
+		return "", away // it cannot be judged at the moment
+	}
 	if err != nil {
 		return "", refuse(http.StatusNotFound, "there is no such session; give the sessionId of the list, or the whole Mcp-Session-Id")
 	}

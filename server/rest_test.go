@@ -131,6 +131,10 @@ func TestSessionByWholeToken(t *testing.T) {
 	if p.status != 200 || len(r.carrier.ended) != 1 || r.carrier.ended[0] != tok.SessionID() {
 		t.Errorf("DELETE by token = %d %s, ended %v", p.status, p.body, r.carrier.ended)
 	}
+	r.carrier.keys = nil // the router is not there yet
+	if p := r.do(t, "GET", "/api/cluster/sessions/"+tok.String(), ""); p.status != 503 || p.header.Get("Retry-After") == "" {
+		t.Errorf("GET by token without keys = %d %s, want 503", p.status, p.body)
+	}
 	r.carrier.endFail = &router.Error{Err: router.ErrUnavailable, Message: "try again shortly", RetryAfter: time.Second}
 	if p := r.do(t, "DELETE", "/api/cluster/sessions/"+string(sidOne), ""); p.status != 503 || p.header.Get("Retry-After") != "1" || !strings.Contains(p.body, `"success":false`) {
 		t.Errorf("DELETE without Redis = %d %s", p.status, p.body)

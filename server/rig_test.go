@@ -52,7 +52,12 @@ func (f *fakeCarrier) EndSession(_ context.Context, id store.SessionID) error {
 	return nil
 }
 
-func (f *fakeCarrier) ParseToken(text string) (router.Token, error) { return f.keys.Parse(text) }
+func (f *fakeCarrier) ParseToken(text string) (router.Token, error) {
+	if f.keys == nil {
+		return router.Token{}, &router.Error{Err: router.ErrUnavailable, Message: "not there yet"}
+	}
+	return f.keys.Parse(text)
+}
 
 func (f *fakeCarrier) count() int {
 	f.mu.Lock()
