@@ -22,6 +22,7 @@ type RegistrarStore interface {
 	DeregisterNode(ctx context.Context, id store.NodeID, e store.Epoch) error
 	PutCatalog(ctx context.Context, d store.Digest, raw []byte, ttl time.Duration) error
 	TouchCatalogs(ctx context.Context, ds []store.Digest, ttl time.Duration) (missing []store.Digest, err error)
+	Snapshot(ctx context.Context, prev *store.Snapshot) (*store.Snapshot, error)
 	AppendEvent(ctx context.Context, e store.Event) error
 	Notify(ctx context.Context, h store.Hint) error
 }
@@ -149,8 +150,8 @@ func (r *Registrar) claim(ctx context.Context, n store.Node) (store.Node, error)
 
 // Beat renews a lease and stores what the node says of itself now.
 //
-// Its errors are those of Register, except that store.ErrEpoch stands for "another process has
-// registered under this id since". While Redis is away a node that this replica knows under
+// Its errors are those of Register, and store.ErrEpoch: another process has registered under
+// the id since, or the epoch was never given. While Redis is away a node that this replica knows under
 // the same epoch, instance and address is granted its lease again without it: nobody else can
 // have registered meanwhile, and a fleet must not fence itself because its store is gone.
 func (r *Registrar) Beat(ctx context.Context, rec Record) (Grant, error) {
@@ -162,12 +163,9 @@ func (r *Registrar) Beat(ctx context.Context, rec Record) (Grant, error) {
 		return Grant{}, badRecord("epoch: missing; register first")
 	}
 	before := r.known(n.ID)
-	if before != nil && (before.Epoch > n.Epoch || before.Epoch == n.Epoch && before.Instance != n.Instance) {
-		return Grant{}, fmt.Errorf("beat of node %s under epoch %d: the id is held by the process at %s: %w", n.ID, n.Epoch, before.URL, store.ErrEpoch)
-	}
-	proven := before != nil && before.Epoch == n.Epoch && before.URL == n.URL
+	proven := before != nil && before.Epoch == n.Epoch && before.Instance == n.Instance && before.URL == n.URL
 	if !proven {
-		if err := r.challenge(ctx, n); err != nil {
+		if before, err = r.prove(ctx, n); err != nil {
 			return Grant{}, err
 		}
 	}
@@ -186,6 +184,40 @@ func (r *Registrar) Beat(ctx context.Context, rec Record) (Grant, error) {
 	r.notice(ctx, before, n, beat)
 	return r.grant(n, key, r.missing(ctx, n, beat.Relearned)), nil
 }
+
+// prove checks a beat that does not go with what this replica knows of the node: the address is
+// new, or the node, or the epoch. It returns the record that the store holds now, if any.
+func (r *Registrar) prove(ctx context.Context, n store.Node) (*store.Node, error) {
+	snap, err := r.store.Snapshot(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	before, highest := snap.Node(n.ID), store.Epoch(0)
+	for i := range snap.Nodes {
+		highest = max(highest, snap.Nodes[i].Epoch)
+	}
+	taken := before != nil && (before.Epoch > n.Epoch || before.Epoch == n.Epoch && before.Instance != n.Instance)
+	if taken || n.Epoch > max(plausible, highest+epochLeap) {
+		return nil, fmt.Errorf("beat of node %s under epoch %d: %w", n.ID, n.Epoch, store.ErrEpoch)
+	}
+	if err := r.challenge(ctx, n); err != nil {
+		return nil, err
+	}
+	// A higher epoch than the store's means that the store lost its last writes, or that
+	// somebody made it up to take the id without registering.
+	if before != nil && before.Instance != n.Instance && before.URL != n.URL && r.challenge(ctx, *before) == nil {
+		return nil, &store.DuplicateNodeError{Holder: *before}
+	}
+	return before, nil
+}
+
+// Epochs are counted up by one for each registration. One far beyond those that are known was
+// made up, and would use the counter up if it were believed; a node that really holds it is
+// told that it is over, registers again, and is well.
+const (
+	plausible store.Epoch = 1 << 32
+	epochLeap store.Epoch = 1 << 20
+)
 
 // known is the node as this replica last saw it, or nil.
 func (r *Registrar) known(id store.NodeID) *store.Node {
@@ -244,8 +276,15 @@ func (r *Registrar) Deregister(ctx context.Context, f Farewell) error {
 	if f.Epoch < 1 {
 		return badRecord("epoch: missing")
 	}
-	if n := r.known(f.ID); n != nil && n.Epoch == f.Epoch && n.Instance != f.Instance {
-		return fmt.Errorf("deregister node %s: epoch %d is another process's: %w", f.ID, f.Epoch, store.ErrEpoch)
+	snap, err := r.store.Snapshot(ctx, nil)
+	if err != nil {
+		return err
+	}
+	switch n := snap.Node(f.ID); {
+	case n == nil:
+		return fmt.Errorf("deregister node %s: %w", f.ID, store.ErrNotFound)
+	case n.Epoch != f.Epoch || n.Instance != f.Instance:
+		return fmt.Errorf("deregister node %s: not the process that holds the id: %w", f.ID, store.ErrEpoch)
 	}
 	if err := r.store.DeregisterNode(ctx, f.ID, f.Epoch); err != nil {
 		return err

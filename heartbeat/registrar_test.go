@@ -207,6 +207,48 @@ func TestBeatIsChallengedWhenTheAddressIsNew(t *testing.T) {
 	}
 }
 
+// The store lost its last writes: the process that took the id over last is relearned, and
+// the one before it, which is gone, does not stand in its way.
+func TestBeatAboveTheStoresEpoch(t *testing.T) {
+	m, j := newMemStore(), &journal{}
+	r := testRegistrar(m, looking{m}, j)
+	if _, err := r.Register(t.Context(), registering()); err != nil {
+		t.Fatal(err)
+	}
+	r.challenge = func(_ context.Context, n store.Node) error {
+		if n.Instance == instanceA {
+			return ErrUnproven
+		}
+		return nil
+	}
+	rec := registering()
+	rec.Epoch, rec.Instance, rec.URL = 2, instanceB, "http://10.0.0.6:3001"
+	if g, err := r.Beat(t.Context(), rec); err != nil || g.Epoch != 2 {
+		t.Errorf("Beat() = %+v, %v, want epoch 2", g, err)
+	}
+}
+
+// The counter of epochs cannot be used up by making one up.
+func TestImplausibleEpochIsOver(t *testing.T) {
+	m, j := newMemStore(), &journal{}
+	r := testRegistrar(m, looking{m}, j)
+	rec := registering()
+	for _, e := range []store.Epoch{1<<32 + 1, 1 << 52, 1<<63 - 1} {
+		rec.Epoch = e
+		if _, err := r.Beat(t.Context(), rec); !errors.Is(err, store.ErrEpoch) {
+			t.Errorf("Beat() under epoch %d = %v, want ErrEpoch", e, err)
+		}
+	}
+	rec.Epoch = 1 << 32
+	if _, err := r.Beat(t.Context(), rec); err != nil {
+		t.Fatal(err)
+	}
+	rec.Epoch = 1<<32 + 5 // near one that is known
+	if _, err := r.Beat(t.Context(), rec); err != nil {
+		t.Errorf("Beat() a little above a known epoch = %v, want nil", err)
+	}
+}
+
 func TestBeatOfAnImposter(t *testing.T) {
 	m, j := newMemStore(), &journal{}
 	r := testRegistrar(m, looking{m}, j)
@@ -218,9 +260,24 @@ func TestBeatOfAnImposter(t *testing.T) {
 	if _, err := r.Beat(t.Context(), rec); !errors.Is(err, store.ErrEpoch) {
 		t.Errorf("Beat() with another instance under the holder's epoch = %v, want ErrEpoch", err)
 	}
-	bye := Farewell{ID: "node-1", Instance: instanceB, Epoch: 1}
-	if err := r.Deregister(t.Context(), bye); !errors.Is(err, store.ErrEpoch) {
-		t.Errorf("Deregister() by another instance = %v, want ErrEpoch", err)
+	// An epoch that was never given does not help.
+	rec.Epoch = 99
+	var dup *store.DuplicateNodeError
+	if _, err := r.Beat(t.Context(), rec); !errors.As(err, &dup) {
+		t.Errorf("Beat() with another instance under a higher epoch = %v, want a duplicate", err)
+	}
+	blind := testRegistrar(m, nil, j) // a replica that knows nothing yet
+	if _, err := blind.Beat(t.Context(), rec); !errors.As(err, &dup) {
+		t.Errorf("Beat() at a fresh replica = %v, want a duplicate", err)
+	}
+	for _, bye := range []Farewell{
+		{ID: "node-1", Instance: instanceB, Epoch: 1},
+		{ID: "node-1", Instance: instanceB, Epoch: 99},
+		{ID: "node-1", Instance: instanceA, Epoch: 99},
+	} {
+		if err := r.Deregister(t.Context(), bye); !errors.Is(err, store.ErrEpoch) {
+			t.Errorf("Deregister(%+v) = %v, want ErrEpoch", bye, err)
+		}
 	}
 	if n, _ := m.node("node-1"); n.URL != "http://10.0.0.5:3001" {
 		t.Errorf("the record was changed to %s", n.URL)
