@@ -54,6 +54,9 @@ func New(cfg Config, reader Reader, log *slog.Logger) *Page {
 		tmpl: template.Must(template.ParseFS(templateFS, "templates/*.html")),
 		mux:  http.NewServeMux(),
 	}
+	p.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "there is nothing at this path; the status page is at /, MCP at /mcp", http.StatusNotFound)
+	})
 	p.mux.HandleFunc("/{$}", p.servePage)
 	p.mux.HandleFunc("/fragment", p.serveFragment)
 	p.mux.Handle("/static/", files)

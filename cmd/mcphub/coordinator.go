@@ -75,7 +75,7 @@ func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logg
 	registrar := heartbeat.NewRegistrar(c.registrarConfig(), c.store, c.watcher, log)
 	page := web.New(web.Config{Version: ourVersion(), CoordinatorID: string(cfg.ID), Mode: cfg.Mode}, reader{c}, log)
 	doors := server.New(front, server.Deps{
-		Carrier: c.carrier, Fleet: c.watcher, Registrar: registrar, Store: c.store, Web: page, Log: log,
+		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Web: page, Log: log,
 	})
 	c.watching = launch(ctx, "watcher", c.watcher.Run)
 	c.hints = launch(ctx, "hints", c.followHints)
@@ -186,9 +186,25 @@ func (c *coordinator) awaitKey(ctx context.Context) (key []byte, ok bool) {
 		select {
 		case <-ctx.Done():
 			return nil, false
+		case <-c.key.agreed: // a node that registers may have been first
 		case <-again.C:
 		}
 	}
+}
+
+// knownFleet is the fleet as the watcher knows it; it is ready when sessions can be served too.
+type knownFleet struct {
+	*heartbeat.Watcher
+	carrier *carrier
+}
+
+// Ready implements server.Fleet.
+func (f knownFleet) Ready() (ok bool, reason string) {
+	ok, reason = f.Watcher.Ready()
+	if ok && f.carrier.router.Load() == nil {
+		return false, "the fleet's key has not been agreed on yet"
+	}
+	return ok, reason
 }
 
 // followHints looks at the nodes at once when another replica has changed something.

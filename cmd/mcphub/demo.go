@@ -200,7 +200,7 @@ func (d *demo) waitReady(ctx context.Context) error {
 func (d *demo) ready() bool {
 	for _, c := range d.coordinators {
 		nodes := c.watcher.Snapshot().Nodes
-		if len(nodes) < demoNodes {
+		if c.carrier.router.Load() == nil || len(nodes) < demoNodes {
 			return false
 		}
 		for _, n := range nodes {

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"sync"
 )
 
@@ -34,7 +33,8 @@ var errOtherKey = errors.New("another coordinator has put another key into Redis
 // there is none, a random key that the first replica put into Redis. Once known it is
 // remembered, and put back into a Redis that was emptied. Safe for concurrent use.
 type fleetKey struct {
-	store keyAgreement
+	store  keyAgreement
+	agreed chan struct{} // closed once key is known
 
 	mu       sync.Mutex // guards the rest; held while the store is asked
 	key      []byte     // nil until agreed
@@ -43,12 +43,15 @@ type fleetKey struct {
 }
 
 func newFleetKey(secret string, s keyAgreement) *fleetKey {
+	k := &fleetKey{store: s, agreed: make(chan struct{})}
 	if secret != "" {
-		return &fleetKey{store: s, key: []byte(secret), fixed: true}
+		k.key, k.fixed = []byte(secret), true
+		close(k.agreed)
+		return k
 	}
-	proposal := make([]byte, 32)
-	_, _ = rand.Read(proposal) // never fails
-	return &fleetKey{store: s, proposal: proposal}
+	k.proposal = make([]byte, 32)
+	_, _ = rand.Read(k.proposal) // never fails
+	return k
 }
 
 // get returns the key. It asks the store only until the fleet has agreed; then it cannot fail.
@@ -60,9 +63,10 @@ func (k *fleetKey) get(ctx context.Context) ([]byte, error) {
 	}
 	key, err := k.store.FleetKey(ctx, k.proposal)
 	if err != nil {
-		return nil, fmt.Errorf("agree on the fleet's key: %w", err)
+		return nil, err
 	}
 	k.key = key
+	close(k.agreed)
 	return key, nil
 }
 
@@ -76,7 +80,7 @@ func (k *fleetKey) refresh(ctx context.Context) error {
 	}
 	key, err := k.store.FleetKey(ctx, k.key)
 	if err != nil {
-		return fmt.Errorf("agree on the fleet's key: %w", err)
+		return err
 	}
 	if !hmac.Equal(key, k.key) {
 		return errOtherKey

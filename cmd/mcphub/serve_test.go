@@ -30,6 +30,9 @@ func childServers(t *testing.T) string {
 func (r *running) ready(t *testing.T, url string, nodes int) {
 	t.Helper()
 	r.until(t, "its servers", func() bool {
+		if got := command(t, nil, "", "status", "--url", url); got.code != exitOK {
+			return false
+		}
 		got := command(t, nil, "", "nodes", "--active", "-o", "json", "--url", url)
 		var list []nodeAnswer
 		if err := json.Unmarshal([]byte(got.stdout), &list); err != nil {
@@ -207,11 +210,14 @@ func TestSessionSurvivesAnEmptiedRedis(t *testing.T) {
 		t.Skip("SKIPPED: ", err)
 	}
 	redis := embeddedRedis(t)
-	more := `, "coordinator": {"nodeTimeout": 600, "cleanupInterval": 30000}, "node": {"heartbeatInterval": 150}`
+	more := `, "coordinator": {"nodeTimeout": 3000, "cleanupInterval": 30000}, "node": {"heartbeatInterval": 300}`
 	r := start(t, []string{"REDIS_URL=" + redis.URL()}, "--config", coordinatorSettings(t, childServers(t), more), "--port", "0", "--host", "127.0.0.1")
 	url := r.url(t)
 	r.ready(t, url, 1)
-	_, session, _ := rpc(t, url+"/mcp/child", "", initialize)
+	status, session, body := rpc(t, url+"/mcp/child", "", initialize)
+	if status != http.StatusOK {
+		t.Fatalf("initialize = %d %s", status, body)
+	}
 	do := func(args ...string) string {
 		out, err := exec.CommandContext(t.Context(), cli, append([]string{"-u", redis.URL()}, args...)...).Output() //nolint:gosec // redis-cli
 		if err != nil {
