@@ -41,6 +41,9 @@ func (s *stdio) send(_ context.Context, m message) error {
 	if err == nil || errors.Is(err, errFenced) {
 		return err
 	}
+	if m.call != nil && errors.Is(err, errNotWritten) {
+		s.link.refuse(m.call, err) // before the loss, which knows less about it
+	}
 	// First the reason, then the end, which would give a lesser one.
 	if s.link.lose(fmt.Errorf("%w: the process %w", errLost, err)) {
 		s.child.kill()
