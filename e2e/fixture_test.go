@@ -34,7 +34,8 @@ func ledger(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_"))
+	whole, _, _ := strings.Cut(t.Name(), "/") // a subtest uses its test's fleet
+	return filepath.Join(dir, whole)
 }
 
 // fixtureNode is a node with two fixtures that tell its name: "fixture" is a process that

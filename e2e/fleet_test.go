@@ -90,9 +90,18 @@ func TestSecondProcessUnderALiveIDIsRefused(t *testing.T) {
 	second.Kill()
 	first.Kill()
 	third := c.StartNode(opts)
-	c.WaitActive(opts)
-	if rec, err := c.Coordinators[0].Node("node-1"); err != nil || rec.URL != third.URL {
-		t.Errorf("node-1 = %+v, %v, want it at %s", rec, err, third.URL)
+	for _, co := range c.Coordinators {
+		harness.Eventually(t, harness.ReadyLimit, "node-1 is the third process", func() error {
+			rec, err := co.Node("node-1")
+			if err == nil && (rec.URL != third.URL || rec.Status != "active") {
+				err = fmt.Errorf("node-1 is %+v", rec)
+			}
+			return err
+		})
+	}
+	s := harness.MustOpen(t, c.Front.URL+"/mcp/everything")
+	if _, err := s.Call(t.Context(), "test_simple_text", nil); err != nil {
+		t.Errorf("a call at the third process: %v", err)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestUnknownMethodsAndFieldsPassUnchanged(t *testing.T) {
 	params := []string{
 		`{}`, `{"a":1.0}`, `{"a":9007199254740993,"b":1e400,"c":-0.0}`, `{"z":1,"a":2,"m":{"z":null,"a":[]}}`,
 		`{ "a" : [ 1 , 2 ] , "b":"\u00e9\/\ud83d\ude00" }`, `{"_meta":{"vendor/x":[1.0],"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}`,
-		`[1.0,"two",{"three":3}]`, `{"<script>":"&"}`, `{"a":"` + strings.Repeat("y", 100_000) + `"}`,
+		`{"<script>":"&"}`, `{"a":"` + strings.Repeat("y", 100_000) + `"}`,
 	}
 	for _, server := range fixtureServers {
 		s := harness.MustOpen(t, c.Front.URL+"/mcp/"+server)

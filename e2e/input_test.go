@@ -26,9 +26,10 @@ type badRequest struct {
 	path   string // empty: /mcp/everything
 	header map[string]string
 	body   string
-	// session is sent unless header has one of its own, or noSession is set.
-	noSession bool
-	want      []int
+	// A session of the path's scope is sent unless header has one of its own, foreign asks for
+	// one of another scope, or noSession is set.
+	noSession, foreign bool
+	want               []int
 }
 
 // ping is a good frame.
@@ -42,35 +43,35 @@ func badFrames() []badRequest {
 		return `{"jsonrpc":"2.0","id":1,"method":"ping","params":` + strings.Repeat(`{"a":`, depth) + `1` + strings.Repeat(`}`, depth) + `}`
 	}
 	frames := map[string]string{
-		"empty body":                   ``,
-		"not JSON":                     `hello`,
-		"cut short":                    `{"jsonrpc":"2.0","id":1,"method":`,
-		"trailing data":                ping + ping,
-		"trailing garbage":             ping + `x`,
-		"bad UTF-8":                    "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{\"a\":\"\xff\"}}",
-		"lone surrogate in the method": `{"jsonrpc":"2.0","id":1,"method":"\ud800"}`,
-		"duplicate method":             `{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}`,
-		"duplicate id":                 `{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}`,
-		"method in another case":       `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}`,
-		"escaped duplicate":            `{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/call"}`,
-		"no jsonrpc":                   `{"id":1,"method":"ping"}`,
-		"jsonrpc 1.0":                  `{"jsonrpc":"1.0","id":1,"method":"ping"}`,
-		"id null":                      `{"jsonrpc":"2.0","id":null,"method":"ping"}`,
-		"id object":                    `{"jsonrpc":"2.0","id":{},"method":"ping"}`,
-		"id true":                      `{"jsonrpc":"2.0","id":true,"method":"ping"}`,
-		"method not a string":          `{"jsonrpc":"2.0","id":1,"method":7}`,
-		"params not a container":       `{"jsonrpc":"2.0","id":1,"method":"ping","params":7}`,
-		"a number":                     `7`,
-		"a string":                     `"ping"`,
-		"a batch":                      `[` + ping + `]`,
-		"an empty batch":               `[]`,
-		"too deep":                     nested(65),
-		"far too deep":                 nested(100_000),
-		"byte order mark":              "\ufeff" + ping,
-		"raw control character":        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pi\nng\"}",
-		"leading zero":                 `{"jsonrpc":"2.0","id":01,"method":"ping"}`,
-		"NaN":                          `{"jsonrpc":"2.0","id":NaN,"method":"ping"}`,
-		"comment":                      `{"jsonrpc":"2.0",/* */"id":1,"method":"ping"}`,
+		"empty body":             ``,
+		"not JSON":               `hello`,
+		"cut short":              `{"jsonrpc":"2.0","id":1,"method":`,
+		"trailing data":          ping + ping,
+		"trailing garbage":       ping + `x`,
+		"bad UTF-8":              "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{\"a\":\"\xff\"}}",
+		"params an array":        `{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}`,
+		"duplicate method":       `{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}`,
+		"duplicate id":           `{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}`,
+		"method in another case": `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}`,
+		"escaped duplicate":      `{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/call"}`,
+		"no jsonrpc":             `{"id":1,"method":"ping"}`,
+		"jsonrpc 1.0":            `{"jsonrpc":"1.0","id":1,"method":"ping"}`,
+		"id null":                `{"jsonrpc":"2.0","id":null,"method":"ping"}`,
+		"id object":              `{"jsonrpc":"2.0","id":{},"method":"ping"}`,
+		"id true":                `{"jsonrpc":"2.0","id":true,"method":"ping"}`,
+		"method not a string":    `{"jsonrpc":"2.0","id":1,"method":7}`,
+		"params not a container": `{"jsonrpc":"2.0","id":1,"method":"ping","params":7}`,
+		"a number":               `7`,
+		"a string":               `"ping"`,
+		"a batch":                `[` + ping + `]`,
+		"an empty batch":         `[]`,
+		"too deep":               nested(65),
+		"far too deep":           nested(100_000),
+		"byte order mark":        "\ufeff" + ping,
+		"raw control character":  "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pi\nng\"}",
+		"leading zero":           `{"jsonrpc":"2.0","id":01,"method":"ping"}`,
+		"NaN":                    `{"jsonrpc":"2.0","id":NaN,"method":"ping"}`,
+		"comment":                `{"jsonrpc":"2.0",/* */"id":1,"method":"ping"}`,
 	}
 	var out []badRequest
 	for name, body := range frames {
@@ -100,7 +101,7 @@ func badHeaders() []badRequest {
 		{name: "GET at /mcp", method: http.MethodGet, path: "/mcp", want: []int{405}},
 		{name: "GET /sse", method: http.MethodGet, path: "/sse", noSession: true, want: []int{404, 405, 410, 501}},
 		{name: "no session", noSession: true, body: ping, want: []int{400}},
-		{name: "session over the whole hub", path: "/mcp", body: ping, want: []int{400, 403, 404}},
+		{name: "session of another scope", path: "/mcp", foreign: true, body: ping, want: []int{400, 403, 404}},
 		{name: "DELETE without a session", method: http.MethodDelete, noSession: true, want: []int{400}},
 	}
 }
@@ -187,6 +188,10 @@ func TestBadInput(t *testing.T) {
 	long(t)
 	c := harness.StartCluster(t, harness.Options{Nodes: []harness.NodeOptions{{ID: "node-1", Servers: everythingServer(t)}}})
 	s := harness.MustOpen(t, c.Front.URL+"/mcp/everything")
+	wide := harness.MustOpen(t, c.Front.URL+"/mcp")
+	if _, err := wide.Call(t.Context(), "everything-test_simple_text", nil); err != nil {
+		t.Fatal(err)
+	}
 	before := keyspace(c)
 
 	var cases []badRequest
@@ -194,7 +199,13 @@ func TestBadInput(t *testing.T) {
 		cases = append(cases, list...)
 	}
 	for _, bad := range cases {
-		t.Run(bad.name, func(t *testing.T) { bad.check(t, c, s) })
+		t.Run(bad.name, func(t *testing.T) {
+			if bad.path == "/mcp" && !bad.foreign {
+				bad.check(t, c, wide)
+			} else {
+				bad.check(t, c, s)
+			}
+		})
 	}
 
 	if after := keyspace(c); after != before {

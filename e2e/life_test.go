@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,17 +38,12 @@ func TestStandalone(t *testing.T) {
 	if status, body, err := harness.Get(t.Context(), h.URL+"/"); err != nil || status != 200 || !strings.Contains(string(body), "everything") {
 		t.Errorf("GET / = %d %v, want a page that names the server", status, err)
 	}
-	addr := regexp.MustCompile(`127\.0\.0\.1:\d+`)
-	var seen string
-	for _, line := range h.Log.Lines("edis") { // the line that tells where the embedded Redis listens
-		seen = addr.FindString(line)
-		if seen != "" {
-			break
-		}
+	// What the log says to type works.
+	look := regexp.MustCompile(`redis-cli -h (\S+) -p (\d+)`).FindStringSubmatch(h.Log.String())
+	if look == nil {
+		t.Fatalf("no line tells how to look into the embedded Redis:\n%s", h.Log.Tail(30))
 	}
-	if seen == "" {
-		t.Fatalf("no line tells where the embedded Redis is:\n%s", h.Log.Tail(30))
-	}
+	seen := net.JoinHostPort(look[1], look[2])
 	out := redisCLI(t, seen, "KEYS", "mcphub:*")
 	if !strings.Contains(out, ":node:") {
 		t.Errorf("redis-cli at %s shows keys %q, want the node's among them", seen, out)

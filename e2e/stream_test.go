@@ -214,11 +214,12 @@ func checkCancel(t *testing.T, first, second *harness.Session, prefix, id string
 		err   error
 	}
 	done := make(chan outcome, 1)
+	key := "cancel-" + first.ID[:24] + strings.Trim(id, `"`)
 	go func() {
-		r, err := first.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"%s%s","arguments":{"key":"cancel","ms":120000}}}`, id, prefix, toolBlock))
+		r, err := first.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"%s%s","arguments":{"key":%q,"ms":120000}}}`, id, prefix, toolBlock, key))
 		done <- outcome{r, err}
 	}()
-	waitRunning(t, "cancel")
+	waitRunning(t, key)
 	before := cancellations(t, second, prefix)
 	r, err := second.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s,"reason":"changed my mind"}}`, id))
 	if err != nil || r.Status != http.StatusAccepted {

@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -33,20 +35,38 @@ func StartRoundRobin(t T, backends ...string) *RoundRobin {
 		t.Fatalf("round robin: %v", err)
 	}
 	rr.URL = "http://" + l.Addr().String()
-	srv := &http.Server{
-		ReadHeaderTimeout: 10 * time.Second,
-		Handler: &httputil.ReverseProxy{
-			Rewrite:       func(pr *httputil.ProxyRequest) { pr.Out.Host = pr.In.Host; pr.SetXForwarded() },
-			Transport:     rr,
-			FlushInterval: -1, // event by event
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-				http.Error(w, err.Error(), http.StatusBadGateway)
-			},
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(pr *httputil.ProxyRequest) { pr.Out.Host = pr.In.Host; pr.SetXForwarded() },
+		Transport:     rr,
+		FlushInterval: -1, // event by event
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			t.Logf("round robin: %s %s: %v", r.Method, r.URL.Path, err)
+			http.Error(w, err.Error(), http.StatusBadGateway)
 		},
 	}
+	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: whole(proxy)}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return rr
+}
+
+// whole reads a request's body before anything else, so that it can be given to the next
+// backend if one refuses. Left to the transport it would also be closed by the server once the
+// answer begins, while the transport may still be looking for its end: it takes that for a
+// broken upload and drops the connection, in the midst of the answer.
+func whole(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 32<<20))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if len(body) > 0 {
+			r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+			r.Body, _ = r.GetBody()
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // direct dials for each request, so that no state ties two requests together.
@@ -55,13 +75,19 @@ var direct = &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 // RoundTrip implements http.RoundTripper.
 func (rr *RoundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
 	var last error
-	for range rr.backends {
-		base := rr.backends[(rr.next.Add(1)-1)%uint64(len(rr.backends))]
+	first := rr.next.Add(1)
+	for i := range uint64(len(rr.backends)) {
+		base := rr.backends[(first+i)%uint64(len(rr.backends))]
 		u, err := url.Parse(base)
 		if err != nil {
 			return nil, err
 		}
 		req.URL.Scheme, req.URL.Host = u.Scheme, u.Host
+		if req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
 		resp, err := direct.RoundTrip(req)
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {

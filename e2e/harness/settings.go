@@ -48,6 +48,8 @@ func coordinatorSettings(o Options) object {
 			"stickySessionTimeout": ms(o.Timing.SessionTimeout),
 		},
 		"stickySession": object{"enabled": true, "strategy": "consistent-hash"},
+		// What its nodes have, so that it can tell whether the times fit together.
+		"node": object{"heartbeatInterval": ms(o.Timing.Heartbeat)},
 	}
 	if o.Secret != "" {
 		cluster["secret"] = o.Secret
