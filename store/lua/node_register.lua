@@ -26,7 +26,6 @@ local rev = math.max((tonumber(redis.call('GET', KEYS[4]) or '') or 0) + 1, t[1]
 
 local text, at = string.format('%.0f', epoch), string.format('%.0f', now)
 redis.call('SET', KEYS[5], text)
-redis.call('DEL', KEYS[7])
 redis.call('HSET', KEYS[2], 'id', ARGV[1], 'instance', ARGV[2], 'epoch', text, 'registered', at)
 for i = 7, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])

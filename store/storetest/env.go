@@ -22,6 +22,8 @@ const prefix = "t:hub"
 type Env struct {
 	// Store and Second are two coordinators' stores on the one backend.
 	Store, Second *store.Store
+	// Open opens one more, which has seen nothing yet.
+	Open func() *store.Store
 	// Advance moves the backend's clock by d: what was to happen in that time has happened.
 	Advance func(d time.Duration)
 	// Do sends one raw command, as a person with redis-cli would.
@@ -74,7 +76,8 @@ func Dial(t *testing.T, url string) Env {
 		},
 	}
 	env.Flush()
-	env.Store, env.Second = OpenAt(t, url), OpenAt(t, url)
+	env.Open = func() *store.Store { return OpenAt(t, url) }
+	env.Store, env.Second = env.Open(), env.Open()
 	return env
 }
 

@@ -69,6 +69,7 @@ var lapseCases = []testCase{
 		if got := snapshot(t, e.Store, nil); got.Revision <= rev || got.Node("n1").State != store.NodeActive {
 			t.Fatalf("snapshot = %+v", got)
 		}
+		wantNotLapsed(t, e)
 		e.Advance(nodeTimeout + time.Second)
 		swept, err := e.Store.SweepNodes(t.Context())
 		if wantErr(t, "SweepNodes", err, nil); ids(swept) != "n1" {
@@ -90,6 +91,7 @@ var lapseCases = []testCase{
 		if n := register(t, e.Store, node("n1", "b")); n.State != store.NodeActive {
 			t.Fatalf("state %q", n.State)
 		}
+		wantNotLapsed(t, e)
 		removed, err := e.Store.RemoveNodes(t.Context(), 0)
 		if wantErr(t, "RemoveNodes", err, nil); len(removed) != 0 {
 			t.Fatalf("removed %s, which is back", ids(removed))
@@ -130,6 +132,9 @@ var lapseCases = []testCase{
 		if got := ids(snapshot(t, e.Store, nil).Nodes); got != "n2" {
 			t.Fatalf("left: %s", got)
 		}
+		if load := hash(t, e, e.Key("{nodes}:load")); load["n1"] != "" || load["n2"] == "" {
+			t.Fatalf("counts left: %v", load)
+		}
 	}},
 	{"a removed node that wakes is relearned", func(t *testing.T, e Env) {
 		n := register(t, e.Store, node("n1", "a"))
@@ -148,4 +153,12 @@ var lapseCases = []testCase{
 func withEpoch(n store.Node, e store.Epoch) store.Node {
 	n.Epoch = e
 	return n
+}
+
+// wantNotLapsed fails if n1's record still tells when it was marked.
+func wantNotLapsed(t *testing.T, e Env) {
+	t.Helper()
+	if h := hash(t, e, e.Key("{nodes}:node:n1")); h["lapsed"] != "" {
+		t.Fatalf("an active node's record says lapsed %s", h["lapsed"])
+	}
 }

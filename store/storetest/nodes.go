@@ -135,6 +135,9 @@ var nodeCases = []testCase{
 		n.Instance = "b"
 		_, err := e.Store.BeatNode(t.Context(), n, nodeTimeout)
 		wantErr(t, "BeatNode", err, store.ErrEpoch)
+		e.Advance(nodeTimeout + time.Second)
+		_, err = e.Store.BeatNode(t.Context(), n, nodeTimeout)
+		wantErr(t, "BeatNode after the lease has lapsed", err, store.ErrEpoch)
 	}},
 	{"a beat renews the lease", func(t *testing.T, e Env) {
 		n := register(t, e.Store, node("n1", "a"))
@@ -202,7 +205,7 @@ var nodeCases = []testCase{
 		if got.Revision == before.Revision || len(got.Nodes) != 1 || got.Nodes[0].Epoch != n.Epoch || got.Nodes[0].URL != n.URL {
 			t.Fatalf("snapshot = %+v", got)
 		}
-		if next := register(t, e.Second, node("n2", "b")); next.Epoch <= n.Epoch {
+		if next := register(t, e.Open(), node("n2", "b")); next.Epoch <= n.Epoch {
 			t.Fatalf("the next epoch is %d, not above %d", next.Epoch, n.Epoch)
 		}
 		if beat(t, e.Store, n).Relearned {
