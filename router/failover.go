@@ -208,9 +208,10 @@ func worthWaiting(list []Candidate) bool {
 }
 
 // settle opens the session on a node and gets the store's agreement. A first use is agreed
-// first and opened then, so that of two parallel first calls one opens and none opens over the
-// other's state; a move is opened first, so that nobody is sent to a node that has yet to
-// prove that it can take the session.
+// first and opened then, so that parallel first calls, which are common, do not open it on
+// several nodes; a move is opened first, so that nobody is sent to a node that has yet to prove
+// that it can take the session. Opening it twice on one node is harmless: a node keeps a
+// session that it knows.
 func (m *mover) settle(ctx context.Context, c *Candidate) (bound, error) {
 	next := store.Binding{Node: c.Node, Epoch: c.Epoch}
 	first := m.from.Binding == (store.Binding{}) && !m.away

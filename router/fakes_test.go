@@ -161,7 +161,9 @@ func (n *fakeNode) answer(w http.ResponseWriter, server, token string, f *wire.F
 	s := n.sessions[key]
 	if f.Method == "initialize" {
 		n.methods[f.Method]++
-		n.sessions[key] = &fakeSession{init: string(f.ParamsBytes())}
+		if s == nil { // a session that is known stays as it is
+			n.sessions[key] = &fakeSession{init: string(f.ParamsBytes())}
+		}
 		count := 0
 		for k := range n.sessions {
 			if strings.HasPrefix(k, server+" ") {
