@@ -129,7 +129,10 @@ func (p *Page) look(ctx context.Context) look {
 	l := look{at: now, redis: p.reader.Redis()}
 	l.sessions, l.sessTotal, l.sessionsErr = p.reader.Sessions(ctx, sessionsRead)
 	l.events, l.eventsErr = p.reader.Events(ctx, eventsShown)
-	l.snapshot = p.reader.Snapshot() // last, so that its clock is not behind the others'
+	l.snapshot, l.fresh = p.reader.Snapshot(), now // last, so that its clock is not behind the others'
+	if l.snapshot == p.last.snapshot {
+		l.fresh = p.last.fresh
+	}
 	p.last = l
 	return l
 }

@@ -340,6 +340,34 @@ func TestNewestSessionsAreShown(t *testing.T) {
 	}
 }
 
+// While Redis is away the snapshot stands still; what it says of heartbeats grows old all the
+// same.
+func TestAgesGrowWhileTheSnapshotStands(t *testing.T) {
+	p := newPage(fleet())
+	clock := noon
+	p.now = func() time.Time { return clock }
+	if got := body(t, get(t, p, "/fragment")); !strings.Contains(got, ">2 s</td>") {
+		t.Error("node-1 was heard of 2 s before the snapshot, and the page does not say so")
+	}
+	clock = clock.Add(58 * time.Second)
+	if got := body(t, get(t, p, "/fragment")); !strings.Contains(got, ">1 min</td>") || strings.Contains(got, ">2 s</td>") {
+		t.Error("58 s later with the same snapshot the page does not say 1 min")
+	}
+}
+
+func TestServerOnItsWayIsNoProblem(t *testing.T) {
+	f := &fakeReader{redis: Redis{OK: true, State: "ok"}, snapshot: &store.Snapshot{Taken: noon, Nodes: []store.Node{{
+		ID: "n", State: store.NodeActive, Servers: []store.Server{{ID: "slow", Status: store.ServerStarting}},
+	}}}}
+	got := body(t, get(t, newPage(f), "/fragment"))
+	if strings.Contains(got, "callable on no node") || !strings.Contains(got, `"state warn">0 of 1 ready`) {
+		t.Errorf("a server that is starting is shown as a problem:\n%s", got)
+	}
+	if !strings.Contains(got, "<strong>0<small> / 1</small></strong><span>servers callable") {
+		t.Error("a server that is starting is counted as callable")
+	}
+}
+
 func TestAge(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "now", 0: "now", 999 * time.Millisecond: "now", time.Second: "1 s", 59*time.Second + 999*time.Millisecond: "59 s",

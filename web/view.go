@@ -44,6 +44,7 @@ type tileView struct {
 
 type stateView struct {
 	Class, Text string
+	Callable    bool // of a server: on some node
 }
 
 type nodeView struct {
@@ -96,6 +97,7 @@ type eventView struct {
 // look is one reading of the fleet; the errors say which parts are missing.
 type look struct {
 	snapshot    *store.Snapshot
+	fresh       time.Time // when this snapshot was first seen, by this process's clock
 	redis       Redis
 	sessions    []store.Session
 	sessTotal   int
@@ -105,14 +107,15 @@ type look struct {
 	at          time.Time // this process's clock
 }
 
-// newLiveView words one look. Ages of what Redis dated are counted on Redis's clock, which
-// the snapshot carries; the process's own clock serves only until there is a snapshot.
+// newLiveView words one look. Ages of what Redis dated are counted on Redis's clock: the
+// snapshot carries it, and this process's clock says only how old the snapshot is. Without a
+// snapshot there is nothing better than this process's clock.
 func newLiveView(l look) liveView {
 	now := l.at
 	v := liveView{Redis: newRedisView(l.redis, l.at), Learned: l.snapshot != nil}
 	var nodes []store.Node
 	if l.snapshot != nil {
-		now, nodes = l.snapshot.Taken, l.snapshot.Nodes
+		now, nodes = l.snapshot.Taken.Add(l.at.Sub(l.fresh)), l.snapshot.Nodes
 	}
 	for i := range nodes {
 		v.Nodes = append(v.Nodes, newNodeView(&nodes[i], now))
@@ -122,7 +125,7 @@ func newLiveView(l look) liveView {
 	v.SessionsN = counted(len(v.Sessions), l.sessTotal)
 	v.Events = newEventViews(l.events, now)
 	if l.sessionsErr != nil {
-		v.SessErr = l.sessionsErr.Error()
+		v.SessionsN, v.SessErr = "", l.sessionsErr.Error()
 	}
 	if l.eventsErr != nil {
 		v.EventsErr = l.eventsErr.Error()
@@ -164,11 +167,11 @@ func newNodeView(n *store.Node, now time.Time) nodeView {
 func nodeState(s store.NodeState) stateView {
 	switch s {
 	case store.NodeActive:
-		return stateView{"good", "active"}
+		return stateView{Class: "good", Text: "active"}
 	case store.NodeDraining:
-		return stateView{"warn", "draining"}
+		return stateView{Class: "warn", Text: "draining"}
 	default:
-		return stateView{"bad", string(s)}
+		return stateView{Class: "bad", Text: string(s)}
 	}
 }
 
@@ -176,17 +179,17 @@ func nodeState(s store.NodeState) stateView {
 // gone is not ready for anybody.
 func replicaState(n *store.Node, s store.Server) stateView {
 	if n.State == store.NodeUnhealthy && s.Status != store.ServerDisabled {
-		return stateView{"bad", "node unhealthy"}
+		return stateView{Class: "bad", Text: "node unhealthy"}
 	}
 	switch s.Status {
 	case store.ServerReady:
-		return stateView{"good", "ready"}
+		return stateView{Class: "good", Text: "ready"}
 	case store.ServerStarting:
-		return stateView{"warn", "starting"}
+		return stateView{Class: "warn", Text: "starting"}
 	case store.ServerDisabled:
-		return stateView{"off", "disabled"}
+		return stateView{Class: "off", Text: "disabled"}
 	default:
-		return stateView{"bad", string(s.Status)}
+		return stateView{Class: "bad", Text: string(s.Status)}
 	}
 }
 
@@ -217,11 +220,14 @@ func newServerViews(nodes []store.Node) []serverView {
 	return out
 }
 
-// serverState sums up the replicas: every enabled one ready is good, one at least is a
-// warning, none is bad.
+// serverState sums up the replicas: every enabled one ready is good, one at least ready or on
+// its way is a warning, none is bad.
 func serverState(replicas []replicaView) stateView {
-	ready, enabled := 0, 0
+	ready, enabled, starting := 0, 0, 0
 	for _, r := range replicas {
+		if r.State.Class == "warn" {
+			starting++
+		}
 		if r.State.Class != "off" {
 			enabled++
 		}
@@ -232,12 +238,13 @@ func serverState(replicas []replicaView) stateView {
 	v := stateView{Class: "warn", Text: fmt.Sprintf("%d of %d ready", ready, enabled)}
 	switch {
 	case enabled == 0:
-		return stateView{"off", "disabled"}
+		return stateView{Class: "off", Text: "disabled"}
 	case ready == enabled:
 		v.Class = "good"
-	case ready == 0:
+	case ready == 0 && starting == 0:
 		v.Class = "bad"
 	}
+	v.Callable = ready > 0
 	return v
 }
 
@@ -309,7 +316,7 @@ func tiles(nodes []store.Node, servers []serverView, l look) []tileView {
 		if s.State.Class != "off" {
 			enabled++
 		}
-		if s.State.Class == "good" || s.State.Class == "warn" {
+		if s.State.Callable {
 			callable++
 		}
 	}
