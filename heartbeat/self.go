@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -60,8 +61,9 @@ func (a *Agent) record(e store.Epoch) ([]byte, error) {
 }
 
 func (a *Agent) describe(d Description, e store.Epoch, brief bool) Record {
+	host, port := a.place()
 	n := store.Node{
-		ID: a.cfg.ID, Name: a.cfg.Name, URL: a.url, Host: hostOf(a.url), Port: a.cfg.Port,
+		ID: a.cfg.ID, Name: a.cfg.Name, URL: a.url, Host: host, Port: port,
 		Instance: a.cfg.Instance, Epoch: e, Version: a.cfg.Version, Weight: max(a.cfg.Weight, 1),
 		State: d.State, Started: a.cfg.Started, Servers: trim(d.Servers, brief),
 	}
@@ -74,12 +76,16 @@ func (a *Agent) describe(d Description, e store.Epoch, brief bool) Record {
 	return RecordOf(n)
 }
 
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
+// place is the host and the port of our URL.
+func (a *Agent) place() (host string, port int) {
+	u, err := url.Parse(a.url)
 	if err != nil {
-		return ""
+		return "", a.cfg.Port
 	}
-	return u.Hostname()
+	if port, err = strconv.Atoi(u.Port()); err != nil {
+		port = a.cfg.Port
+	}
+	return u.Hostname(), port
 }
 
 // sendCatalogs gives the coordinator the catalogs it lacks. One that does not arrive is asked
