@@ -46,10 +46,11 @@ func (l *link) setLevel(ctx context.Context, ses *session, level logLevel) error
 	return l.sendLevel(ctx)
 }
 
-// sendLevel brings the server to the lowest level asked for. The gate is held.
+// sendLevel brings the server to the lowest level asked for, but never above info, which
+// sessions that did not ask are served. The gate is held.
 func (l *link) sendLevel(ctx context.Context) error {
 	l.mu.Lock()
-	want := l.levels.lowest()
+	want := min(l.levels.lowest(), levelInfo)
 	same := want == l.sentLevel || want == levelUnset
 	l.mu.Unlock()
 	if same {
