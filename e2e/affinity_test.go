@@ -22,7 +22,7 @@ import (
 func fleet(t *testing.T, nodes int, o harness.Options) *harness.Cluster {
 	t.Helper()
 	if o.Secret == "" {
-		o.Secret = "e2e-secret"
+		o.Secret = "a-secret-of-the-tests"
 	}
 	for i := range nodes {
 		o.Nodes = append(o.Nodes, fixtureNode(t, fmt.Sprintf("node-%d", i+1)))

@@ -221,10 +221,15 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// keyspace is the names of what Redis keeps of nodes, sessions and catalogs.
+// keyspace is the names of what Redis keeps of nodes, sessions and catalogs. A farewell, even
+// of a node that nobody knows, leaves a mark for a minute so that a beat still under way does
+// not bring the node back; it is left out here, as it says of nothing that it exists.
 func keyspace(c *harness.Cluster) string {
 	var out []string
 	for k := range strings.FieldsSeq(c.Redis.CLI("KEYS", "*")) {
+		if strings.Contains(k, ":gone:") {
+			continue
+		}
 		if strings.Contains(k, ":node:") || strings.Contains(k, ":session:") || strings.Contains(k, ":catalog:") || strings.Contains(k, "evil") {
 			out = append(out, k)
 		}

@@ -33,7 +33,7 @@ func TestReferenceServersThroughEveryClient(t *testing.T) {
 	for _, id := range []string{"node-1", "node-2", "node-3"} {
 		nodes = append(nodes, harness.NodeOptions{ID: id, Servers: npmServers(t)})
 	}
-	c := harness.StartCluster(t, harness.Options{Secret: "e2e-secret", Nodes: nodes})
+	c := harness.StartCluster(t, harness.Options{Secret: "a-secret-of-the-tests", Nodes: nodes})
 
 	for kind, connect := range kinds {
 		t.Run(kind+"/everything", func(t *testing.T) {

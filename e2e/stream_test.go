@@ -121,7 +121,7 @@ func TestProgressGoesToItsOwnCall(t *testing.T) {
 
 func TestLogMessagesComeOnTheCallsOwnStream(t *testing.T) {
 	long(t)
-	c := fleet(t, 2, harness.Options{})
+	c := fleet(t, 1, harness.Options{}) // so that both sessions share a connection to the server
 	for _, server := range fixtureServers {
 		s, quiet := harness.MustOpen(t, c.Front.URL+"/mcp/"+server), harness.MustOpen(t, c.Front.URL+"/mcp/"+server)
 		if _, err := quiet.Request(t.Context(), "logging/setLevel", map[string]any{"level": "error"}); err != nil {

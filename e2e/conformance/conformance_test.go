@@ -31,7 +31,7 @@ func TestThroughTheHubAsDirect(t *testing.T) {
 
 	server := harness.Servers{"everything": {Command: harness.EverythingBinary(t)}}
 	c := harness.StartCluster(t, harness.Options{
-		Secret: "conformance", // a fleet as it should be run
+		Secret: "a-secret-of-the-tests", // a fleet as it should be run
 		Nodes:  []harness.NodeOptions{{ID: "node-1", Servers: server}, {ID: "node-2", Servers: server}},
 	})
 	hub := run(t, node, c.Front.URL+"/mcp/everything")

@@ -32,7 +32,7 @@ type Timing struct {
 // Quick is short enough for tests and long enough that a busy machine of two cores lets no
 // lease lapse by accident.
 var Quick = Timing{
-	NodeTimeout: 3 * time.Second, CleanupInterval: 30 * time.Second,
+	NodeTimeout: 5 * time.Second, CleanupInterval: 30 * time.Second,
 	SessionTimeout: time.Hour, Heartbeat: 500 * time.Millisecond,
 }
 
