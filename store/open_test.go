@@ -68,6 +68,31 @@ func TestNewerDataThatShowsLater(t *testing.T) {
 	}
 }
 
+// A Redis that comes back may be another one, or have been migrated meanwhile.
+func TestTheSchemaIsCheckedAgainAfterAnOutage(t *testing.T) {
+	m := miniredis.RunT(t)
+	s := open(t, "redis://"+m.Addr(), tickingClock())
+	if _, err := s.CountSessions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m.SetError("LOADING Redis is loading the dataset in memory")
+	for range 3 {
+		if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("Ping = %v", err)
+		}
+	}
+	m.SetError("")
+	if err := m.Set("mcphub:schema", "9"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CountSessions(t.Context()); !errors.Is(err, store.ErrSchema) {
+		t.Fatalf("CountSessions = %v, want ErrSchema", err)
+	}
+}
+
 func TestADamagedSchemaNumberIsUnavailable(t *testing.T) {
 	m := miniredis.RunT(t)
 	if err := m.Set("mcphub:schema", "banana"); err != nil {

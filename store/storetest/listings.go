@@ -147,6 +147,16 @@ var listingCases = []testCase{
 			t.Fatalf("ZCARD = %v, %v", n, err)
 		}
 	}},
+	{"touching trims what has expired in its shard", func(t *testing.T, e Env) {
+		short, long := store.SessionID("05000000000000000000000000000001"), store.SessionID("05000000000000000000000000000002")
+		wantErr(t, "CreateSession", e.Store.CreateSession(t.Context(), store.Session{ID: short}, time.Minute), nil)
+		wantErr(t, "CreateSession", e.Store.CreateSession(t.Context(), store.Session{ID: long}, ttl), nil)
+		e.Advance(2 * time.Minute)
+		wantErr(t, "TouchSessions", e.Store.TouchSessions(t.Context(), []store.SessionID{long}, ttl), nil)
+		if n, err := e.Do("ZCARD", e.Key("sessions:05")); err != nil || n != int64(1) {
+			t.Fatalf("ZCARD = %v, %v", n, err)
+		}
+	}},
 	{"strangers in the index are passed over", func(t *testing.T, e Env) {
 		id := create(t, e.Store)
 		far := time.Now().Add(1000 * time.Hour).UnixMilli()
