@@ -99,13 +99,13 @@ func measure(t *runner, o options) {
 		targets := hopTargets(t, hub)
 		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### The hop alone\n\n")
-		writeTable(&b, targets, targets[0])
+		writeTable(&b, targets)
 	}
 	if o.only != "hop" {
 		targets, c := chainTargets(t, hub)
 		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### Coordinator, node and server\n\n")
-		writeTable(&b, targets, targets[0])
+		writeTable(&b, targets)
 		if hub {
 			fmt.Fprintf(&b, "### Redis commands\n\n")
 			countRedis(t, &b, c, targets[len(targets)-1], o)

@@ -8,9 +8,9 @@ import (
 
 // column is one quantity of a table.
 type column struct {
-	title, format string
-	higher        bool // more is better
-	of            func(round) float64
+	title, short, format string
+	higher               bool // more is better
+	of                   func(round) float64
 }
 
 func percentile(p float64) func(round) float64 {
@@ -18,18 +18,20 @@ func percentile(p float64) func(round) float64 {
 }
 
 var columns = []column{
-	{"requests/s", "%.0f", true, func(r round) float64 { return r.rate() }},
-	{"CPU of the hop, µs/request", "%.1f", false, func(r round) float64 { return micros(r.hopCPU) }},
-	{"CPU in all, µs/request", "%.1f", false, func(r round) float64 { return micros(r.allCPU) }},
-	{"p50, µs", "%.0f", false, percentile(0.50)},
-	{"p99, µs", "%.0f", false, percentile(0.99)},
-	{"p50 alone, µs", "%.0f", false, func(r round) float64 { return micros(r.alone.percentile(0.5)) }},
-	{"p99 alone, µs", "%.0f", false, func(r round) float64 { return micros(r.alone.percentile(0.99)) }},
+	{"requests/s", "requests/s", "%.0f", true, func(r round) float64 { return r.rate() }},
+	{"CPU of the hop, µs/request", "CPU of the hop", "%.1f", false, func(r round) float64 { return micros(r.hopCPU) }},
+	{"CPU in all, µs/request", "CPU in all", "%.1f", false, func(r round) float64 { return micros(r.allCPU) }},
+	{"p50, µs", "p50", "%.0f", false, percentile(0.50)},
+	{"p99, µs", "p99", "%.0f", false, percentile(0.99)},
+	{"p50 alone, µs", "p50 alone", "%.0f", false, func(r round) float64 { return micros(r.alone.percentile(0.5)) }},
+	{"p99 alone, µs", "p99 alone", "%.0f", false, func(r round) float64 { return micros(r.alone.percentile(0.99)) }},
 }
 
 // writeTable writes one Markdown table: median (worst) and, except for the baseline itself,
-// the ratio of the medians to the baseline's.
-func writeTable(w io.Writer, targets []*target, baseline *target) {
+// the ratio of the medians to the baseline's. The first target is the baseline. Below it the
+// last target, which is ours, is set beside each of the others between.
+func writeTable(w io.Writer, targets []*target) {
+	baseline := targets[0]
 	fmt.Fprint(w, "| |")
 	for _, c := range columns {
 		fmt.Fprintf(w, " %s |", c.title)
@@ -52,6 +54,17 @@ func writeTable(w io.Writer, targets []*target, baseline *target) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w)
+	ours := targets[len(targets)-1]
+	for _, t := range targets[1 : len(targets)-1] {
+		fmt.Fprintf(w, "%s, set beside %s:", ours.name, t.name)
+		for i, c := range columns {
+			if i > 0 {
+				fmt.Fprint(w, ",")
+			}
+			fmt.Fprintf(w, " %s ×%.2f", c.short, ours.over(c.higher, c.of).median/t.over(c.higher, c.of).median)
+		}
+		fmt.Fprint(w, ".\n\n")
+	}
 }
 
 // memoryRow is memory at one number of idle sessions.
