@@ -183,7 +183,7 @@ func (a *app) printResult(raw json.RawMessage) error {
 		return failed("the answer is not the result of a tool: %w", err)
 	}
 	for _, c := range result.Content {
-		line := ""
+		var line string
 		switch {
 		case c.Type == "text":
 			line = plainText(c.Text)

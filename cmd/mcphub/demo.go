@@ -197,7 +197,14 @@ func (d *demo) waitReady(ctx context.Context) error {
 	}
 }
 
+// ready says whether every coordinator knows every node with its servers, and every node has
+// heard that it is registered.
 func (d *demo) ready() bool {
+	for _, n := range d.nodes {
+		if !n.lease.Fresh() {
+			return false
+		}
+	}
 	for _, c := range d.coordinators {
 		nodes := c.watcher.Snapshot().Nodes
 		if c.carrier.router.Load() == nil || len(nodes) < demoNodes {

@@ -84,7 +84,9 @@ func serveHTTP(l net.Listener, h http.Handler, grace time.Duration, log *slog.Lo
 			log.Warn("requests were cut off at the end", "dur", grace)
 			_ = srv.Close() // what is left has had its time
 		}
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
 		return nil
 	}
 }
@@ -100,7 +102,7 @@ type nodeAddress struct {
 // must reach it too, unless the coordinator has its Redis to itself: then loopback is enough.
 // The order is: the setting, POD_IP, and the address from which this machine reaches Redis,
 // which all coordinators share.
-func localNodeAddress(configured, podIP, redisURL string) (nodeAddress, error) {
+func localNodeAddress(ctx context.Context, configured, podIP, redisURL string) (nodeAddress, error) {
 	if configured != "" {
 		u, err := url.Parse(configured)
 		if err != nil {
@@ -122,12 +124,12 @@ func localNodeAddress(configured, podIP, redisURL string) (nodeAddress, error) {
 		}
 		return nodeAddress{host: addr.String()}, nil
 	}
-	return nodeAddress{host: outgoingAddress(redisURL)}, nil
+	return nodeAddress{host: outgoingAddress(ctx, redisURL)}, nil
 }
 
 // outgoingAddress is the local address from which the first host of a Redis URL is reached;
 // loopback if that cannot be told. Nothing is sent.
-func outgoingAddress(redisURL string) string {
+func outgoingAddress(ctx context.Context, redisURL string) string {
 	const loopback = "127.0.0.1"
 	_, rest, _ := strings.Cut(redisURL, "://")
 	rest = rest[strings.LastIndex(rest[:hostEnd(rest)], "@")+1:]
@@ -138,7 +140,8 @@ func outgoingAddress(redisURL string) string {
 	if host == "" {
 		return loopback
 	}
-	conn, err := net.DialTimeout("udp", net.JoinHostPort(strings.Trim(host, "[]"), "6379"), time.Second)
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(strings.Trim(host, "[]"), "6379"))
 	if err != nil {
 		return loopback
 	}

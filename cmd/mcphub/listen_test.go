@@ -96,13 +96,13 @@ func TestLocalNodeAddress(t *testing.T) {
 		"redis behind no route":  {"", "", "redis://", nodeAddress{host: "127.0.0.1"}},
 		"redis on a unix socket": {"", "", "unix:///run/redis.sock", nodeAddress{host: "127.0.0.1"}},
 	} {
-		got, err := localNodeAddress(tc.configured, tc.podIP, tc.redis)
+		got, err := localNodeAddress(t.Context(), tc.configured, tc.podIP, tc.redis)
 		if err != nil || got != tc.want {
 			t.Errorf("%s: %+v, %v, want %+v", name, got, err, tc.want)
 		}
 	}
 	for name, tc := range map[string][2]string{"url without port": {"http://10.0.0.5", ""}, "pod without address": {"", "here"}} {
-		if _, err := localNodeAddress(tc[0], tc[1], "redis://127.0.0.1"); exitCode(err) != exitUsage || err == nil {
+		if _, err := localNodeAddress(t.Context(), tc[0], tc[1], "redis://127.0.0.1"); exitCode(err) != exitUsage || err == nil {
 			t.Errorf("%s = %v, want wrong settings", name, err)
 		}
 	}

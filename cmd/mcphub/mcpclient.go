@@ -69,7 +69,8 @@ func (f *mcpFlags) open(ctx context.Context, getenv func(string) string) (*mcpSe
 	if err != nil {
 		return nil, badUsage("%s is not an address", endpoint.Redacted())
 	}
-	s := &mcpSession{endpoint: endpoint.Redacted(), client: client.NewClient(tr, client.WithLegacyProtocolOnly()), http: rec}
+	s := &mcpSession{endpoint: endpoint.Redacted(), http: rec}
+	s.client = client.NewClient(tr, client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION)) // no probe of the stateless era
 	err = s.client.Start(ctx)
 	if err == nil {
 		req := mcp.InitializeRequest{}

@@ -206,7 +206,7 @@ func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, emb
 	if embedded {
 		shared = ""
 	}
-	addr, err := localNodeAddress(s.settings.Cluster.Node.URL, s.app.getenv("POD_IP"), shared)
+	addr, err := localNodeAddress(ctx, s.settings.Cluster.Node.URL, s.app.getenv("POD_IP"), shared)
 	if err != nil {
 		return nil, err
 	}

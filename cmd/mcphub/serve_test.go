@@ -30,6 +30,10 @@ func childServers(t *testing.T) string {
 func (r *running) ready(t *testing.T, url string, nodes int) {
 	t.Helper()
 	r.until(t, "its servers", func() bool {
+		// A node is listed a moment before it has heard that it is registered.
+		if !strings.Contains(r.stderr.String(), "registered with coordinator") {
+			return false
+		}
 		if got := command(t, nil, "", "status", "--url", url); got.code != exitOK {
 			return false
 		}

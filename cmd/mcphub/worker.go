@@ -36,6 +36,7 @@ type worker struct {
 	run   *part // the MCP servers
 	beat  *part // the lease
 	nudge *part // tells the agent when the servers change
+	lease *heartbeat.Lease
 }
 
 // currentLease lets a node ask a lease that is made after it: the agent needs the node first.
@@ -64,7 +65,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	}
 	lease.Lease = agent.Lease()
 	name := "node " + string(cfg.ID)
-	w := &worker{}
+	w := &worker{lease: agent.Lease()}
 	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), nodeDrain, log))
 	w.run = launch(ctx, name, n.Run)
 	w.beat = launch(ctx, name, agent.Run)
