@@ -187,7 +187,7 @@ func (c *child) write(line []byte, allowed func() error) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	if err := c.stdin.SetWriteDeadline(time.Now().Add(c.spec.writeTimeout)); err != nil {
-		return unwritten{err}
+		return unwritten{c.why(err)}
 	}
 	if c.broken || c.ending.Load() { // after the deadline is set, which close would cut
 		return unwritten{errors.New("has its stdin closed")}
@@ -200,13 +200,23 @@ func (c *child) write(line []byte, allowed func() error) error {
 		return nil
 	}
 	c.broken = true
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("did not read its stdin for %s", c.spec.writeTimeout)
-	}
+	err = c.why(err)
 	if n == 0 {
 		return unwritten{err}
 	}
 	return err
+}
+
+// why explains an error of a write.
+func (c *child) why(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("did not read its stdin for %s", c.spec.writeTimeout)
+	case c.waited(drainPipes): // the pipe broke because it has exited, which says more
+		return c.exit
+	default:
+		return errors.New("closed its stdin")
+	}
 }
 
 // close ends the process the way MCP asks for (2025-11-25, Lifecycle, Shutdown): close stdin,

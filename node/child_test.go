@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestRingKeepsTheLastLinesInBounds(t *testing.T) {
@@ -149,4 +150,26 @@ func TestChildDiesWithItsNode(t *testing.T) {
 	}
 	_ = host.Wait()
 	eventually(t, "child gone", func() bool { return !alive(pid) })
+}
+
+func TestWriteToAChildThatHasExitedNamesTheExit(t *testing.T) {
+	for range 20 {
+		ended := make(chan error, 1)
+		c, err := startChild(childSpec{
+			command: os.Args[0], env: []string{"FAKE_SERVER=1", "FAKE_MODE=exit"}, writeTimeout: time.Second, grace: time.Second,
+		}, func([]byte) {}, func(err error) { ended <- err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err = nil; err == nil; {
+			err = c.write([]byte("{}\n"), always)
+		}
+		if !strings.Contains(err.Error(), "exited with status 3") && !strings.Contains(err.Error(), "stdin closed") {
+			t.Errorf("write = %v, want the exit status", err)
+		}
+		if err := <-ended; err.Error() != "exited with status 3" {
+			t.Errorf("ended for %v, want the exit status", err)
+		}
+		c.close()
+	}
 }

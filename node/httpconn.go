@@ -58,7 +58,17 @@ func (c *countingConn) Write(b []byte) (int, error) {
 type dispatchMark struct {
 	conn   atomic.Pointer[countingConn]
 	before atomic.Int64
+	pooled atomic.Bool
 }
+
+// fate is how far a request that failed had got.
+type fate int
+
+const (
+	fateSent   fate = iota // some of it may have been received
+	fateUnsent             // certainly nothing went out
+	fateStale              // nothing went out, and the connection was an old one: try the next
+)
 
 func (d *dispatchMark) got(info httptrace.GotConnInfo) {
 	conn := info.Conn
@@ -67,29 +77,36 @@ func (d *dispatchMark) got(info httptrace.GotConnInfo) {
 	}
 	if c, ok := conn.(*countingConn); ok {
 		d.before.Store(c.written.Load())
+		d.pooled.Store(info.Reused)
 		d.conn.Store(c)
 	}
 }
 
-func (d *dispatchMark) written() bool {
+func (d *dispatchMark) fate() fate {
 	c := d.conn.Load()
-	return c != nil && c.written.Load() > d.before.Load()
+	switch {
+	case c != nil && c.written.Load() > d.before.Load():
+		return fateSent
+	case c != nil && d.pooled.Load():
+		return fateStale
+	}
+	return fateUnsent
 }
 
-// post sends one message. written is false only if certainly no byte of it went out.
-func (h *httpUpstream) post(ctx context.Context, frame []byte, session, version string) (res *http.Response, written bool, err error) {
+// post sends one message. Its fate means something only with an error.
+func (h *httpUpstream) post(ctx context.Context, frame []byte, session, version string) (*http.Response, fate, error) {
 	var mark dispatchMark
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: mark.got})
 	// The body is hidden from NewRequest, which would set GetBody for the bytes it knows, and
 	// then net/http might send the request twice.
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, struct{ io.Reader }{bytes.NewReader(frame)})
 	if err != nil {
-		return nil, false, err
+		return nil, fateUnsent, err
 	}
 	req.ContentLength = int64(len(frame))
 	h.stamp(req, session, version)
-	res, err = h.do(req)
-	return res, mark.written(), err
+	res, err := h.do(req)
+	return res, mark.fate(), err
 }
 
 // get opens the server's own stream, or takes up another from lastID.

@@ -131,7 +131,7 @@ func (h *httpUpstream) call(ctx context.Context, m *message) {
 		if m.call.method == "initialize" {
 			session, version = "", ""
 		}
-		res, written, err := h.post(ctx, m.frame, session, version)
+		res, got, err := h.post(ctx, m.frame, session, version)
 		switch {
 		case ctx.Err() != nil:
 			if res != nil {
@@ -140,9 +140,10 @@ func (h *httpUpstream) call(ctx context.Context, m *message) {
 			h.link.giveUp(m.call, "cancelled") // unless whoever ended it has
 			h.link.release(m.call)
 			return
-		case err != nil && !written && attempt == 0 && m.call.again():
-			continue // an idle connection that had been closed; nothing went out on it
-		case err != nil && !written:
+		case err != nil && got == fateStale && m.call.again():
+			attempt-- // it ends with the pool
+			continue
+		case err != nil && got != fateSent:
 			err = fmt.Errorf("%w: %w", errLost, err)
 			h.link.refuse(m.call, err) // before the loss, which knows less about it
 			h.link.lose(err)

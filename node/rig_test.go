@@ -75,6 +75,14 @@ func fake(name string, env ...string) ServerConfig {
 
 func startRig(t testing.TB, change func(*Config), servers ...ServerConfig) *rig {
 	t.Helper()
+	r := newRig(t, change, servers...)
+	r.run()
+	return r
+}
+
+// newRig is a rig that does not run yet.
+func newRig(t testing.TB, change func(*Config), servers ...ServerConfig) *rig {
+	t.Helper()
 	cfg := Config{ID: "n1", Instance: "00112233445566778899aabbccddeeff", Servers: servers, Version: "test", StopGrace: 300 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
@@ -82,6 +90,13 @@ func startRig(t testing.TB, change func(*Config), servers ...ServerConfig) *rig 
 	r := &rig{t: t, lease: &fakeLease{}, ended: make(chan error, 1)}
 	r.node = New(cfg, r.lease, discard())
 	r.web = httptest.NewServer(r.node.Handler())
+	return r
+}
+
+// run starts the node and waits until its servers have been tried.
+func (r *rig) run() {
+	t := r.t
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.ended <- r.node.Run(ctx) }()
@@ -91,7 +106,6 @@ func startRig(t testing.TB, change func(*Config), servers ...ServerConfig) *rig 
 	case <-time.After(20 * time.Second):
 		t.Fatal("servers not tried in 20 s")
 	}
-	return r
 }
 
 // close stops everything, once.

@@ -9,9 +9,9 @@ import (
 )
 
 // What sessions set at a server they share: one log level, and subscriptions. The server is
-// sent the lowest level any session asked for and one subscription for each URI; the rest is
-// kept here. gate, a lock with a context, is held from a decision to the server's answer, so
-// that requests reach the server in the order in which they were decided.
+// sent the lowest level any session asked for, info at most, and one subscription for each
+// URI; the rest is kept here. gate, a lock with a context, is held from a decision to the
+// server's answer, so that requests reach the server in the order in which they were decided.
 
 // maxSubscriptions bounds the URIs one session is subscribed to.
 const maxSubscriptions = 1000
