@@ -57,6 +57,9 @@ const (
 func (c *call) run() error {
 	place, err := c.r.placeOf(c.ctx, c.s, c.server)
 	for {
+		if c.ctx.Err() != nil {
+			return nil // the client has gone; the node goes on with what it has
+		}
 		if err != nil {
 			return c.refuse(err)
 		}
@@ -70,8 +73,7 @@ func (c *call) run() error {
 		case f == nil:
 			c.r.served(c.s, place, node)
 			return nil
-		case c.ctx.Err() != nil:
-			return nil // the client has gone; the node goes on with what it has
+		case c.ctx.Err() != nil: // seen at the next turn
 		case f.refused == wire.RefusedSession && time.Since(place.adopted) < adoptGrace:
 			err = pause(c.ctx, adoptPause)
 		case !c.again(f):

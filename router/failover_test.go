@@ -193,6 +193,73 @@ func TestPossiblyReceived(t *testing.T) {
 	}
 }
 
+// One second chance, whatever happens to it.
+func TestReadIsRepeatedOnce(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	session, _ := begin(t, w.rs[0], testServer)
+	var seen atomic.Int32
+	broken := hangUp("tools/list")
+	for _, n := range w.nodes {
+		n.setHook(func(w http.ResponseWriter, req *http.Request, f *wire.Frame) bool {
+			if f.Method == "tools/list" {
+				seen.Add(1)
+			}
+			return broken(w, req, f)
+		})
+	}
+	p := post(t, w.rs[0], testServer, session, message("7", "tools/list", ""))
+	if seen.Load() != 2 || p.get("error", "code") != "1001" {
+		t.Errorf("sent %d times, then %s; want twice, then 1001", seen.Load(), p.Body)
+	}
+}
+
+// Of two requests that found the same place failing, the second does not move again.
+func TestMoveFromAnOldPlaceIsNoMove(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	r := w.rs[0]
+	session, home := begin(t, r, testServer)
+	w.node(home).kill()
+	s, _ := r.cache.Peek(mustToken(t, r, session).random)
+	old, _ := s.place(testServer)
+	not := exclusion(nil).add(home, 1, "dead")
+	first, err := r.move(t.Context(), s, old, not, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.move(t.Context(), s, old, not, "test")
+	if err != nil || second != first {
+		t.Errorf("second move = %+v, %v; want what the first found, %+v", second, err, first)
+	}
+	if n := w.node(first.Node).count("initialize"); n != 1 {
+		t.Errorf("opened %d times, want once", n)
+	}
+}
+
+// A place chosen while the store was away is not undone by what the store still believes.
+func TestUnsavedPlaceStands(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	r := w.rs[0]
+	session, home := begin(t, r, testServer)
+	w.store.setDown(true)
+	w.node(home).kill()
+	at := invoke(t, r, session).get("result", "node")
+	w.store.setDown(false)
+	s, _ := r.cache.Peek(mustToken(t, r, session).random)
+	if !r.reload(t.Context(), s) { // a hint about the session comes before the write-back
+		t.Fatal("the store is back")
+	}
+	if b, _ := s.place(testServer); string(b.Node) != at {
+		t.Errorf("place = %s, want %s", b.Node, at)
+	}
+	r.catchUp(t.Context())
+	if rec, _ := w.store.get(s.tok.SessionID()); string(rec.Bindings[testServer].Node) != at {
+		t.Errorf("stored = %v, want %s", rec.Bindings, at)
+	}
+	if b, _ := s.place(testServer); b.unsaved {
+		t.Error("the place is still thought to be unsaved")
+	}
+}
+
 func invokeQuietly(r *Router, session string) reply {
 	return do(r, Request{Scope: testServer, SessionID: session, Body: []byte(message("8", "ping", ""))})
 }

@@ -422,7 +422,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		ours, theirs := net.Pipe()
 		_ = theirs.Close()
-		c := &conn{peer: p, nc: ours, br: bufio.NewReaderSize(strings.NewReader(string(raw)), 4<<10)}
+		c := &conn{peer: p, nc: ours, sock: ours, br: bufio.NewReaderSize(strings.NewReader(string(raw)), 4<<10)}
 		p.use(c)
 		a, err := c.readAnswer()
 		if err != nil {

@@ -30,6 +30,7 @@ type peer struct {
 type conn struct {
 	peer *peer
 	nc   net.Conn
+	sock net.Conn        // under nc; closing it never waits, as TLS may for its farewell
 	raw  syscall.RawConn // of the socket under nc; nil if there is none
 	br   *bufio.Reader
 	stop func() bool // ends the watch over the request's context
@@ -53,14 +54,14 @@ func (p *peer) conn(ctx context.Context, fresh bool) (*conn, error) {
 		if time.Since(c.since) < p.hop.cfg.IdleTimeout && c.alive() && p.use(c) {
 			return c, nil
 		}
-		_ = c.nc.Close()
+		_ = c.sock.Close()
 	}
 	c, err := p.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !p.use(c) {
-		_ = c.nc.Close()
+		_ = c.sock.Close()
 		return nil, net.ErrClosed
 	}
 	return c, nil
@@ -87,7 +88,7 @@ func (p *peer) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{peer: p, nc: nc}
+	c := &conn{peer: p, nc: nc, sock: nc}
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw = raw
@@ -132,7 +133,7 @@ func (p *peer) leave(c *conn) {
 // abort closes a connection under whoever is using it.
 func (c *conn) abort() {
 	c.aborted.Store(true)
-	_ = c.nc.Close()
+	_ = c.sock.Close()
 }
 
 // discard ends the use of a connection that cannot be used again.
@@ -153,7 +154,7 @@ func (c *conn) done(keep bool) {
 	}
 	p.mu.Unlock()
 	if !keep {
-		_ = c.nc.Close()
+		_ = c.sock.Close()
 	}
 }
 
@@ -209,7 +210,7 @@ func (p *peer) prune(drop bool) bool {
 	keep := p.idle[:0]
 	for _, c := range p.idle {
 		if drop || time.Since(c.since) >= p.hop.cfg.IdleTimeout {
-			_ = c.nc.Close()
+			_ = c.sock.Close()
 			continue
 		}
 		keep = append(keep, c)
@@ -231,7 +232,7 @@ func (h *hop) close() {
 		p.mu.Lock()
 		p.closed = true
 		for _, c := range p.idle {
-			_ = c.nc.Close()
+			_ = c.sock.Close()
 		}
 		p.idle = nil
 		p.mu.Unlock()

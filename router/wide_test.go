@@ -43,6 +43,30 @@ func tool(name string) string {
 	return message(`"x"`, "tools/call", `{"_meta":{"progressToken":1},"name":"`+name+`","arguments":{"n":1.0}}`)
 }
 
+// Headers that mirror a name in the body would be lies once the name was rewritten.
+func TestWideDropsMirrors(t *testing.T) {
+	w := newWideWorld(t, 1)
+	session, _ := begin(t, w.rs[0], "")
+	p := do(w.rs[0], Request{SessionID: session, Body: []byte(tool("a-inc")), Header: http.Header{
+		"Mcp-Name": {"a-inc"}, "Mcp-Method": {"tools/call"}, "Mcp-Param-N": {"1"}, "Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+	}})
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	n := w.node(store.NodeID(p.get("result", "node")))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.heads[len(n.heads)-1]
+	for _, name := range []string{"Mcp-Name", "Mcp-Method", "Mcp-Param-N"} {
+		if last[name] != nil {
+			t.Errorf("node got %s: %q", name, last[name])
+		}
+	}
+	if last["Traceparent"] == nil {
+		t.Error("node did not get traceparent")
+	}
+}
+
 func TestWideInitialize(t *testing.T) {
 	w := newWideWorld(t, 1)
 	for asked, want := range map[string]string{"2025-03-26": "2025-03-26", "2025-11-25": "2025-11-25", "2024-11-05": "2024-11-05", "1999-01-01": "2025-11-25"} {
