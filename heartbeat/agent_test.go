@@ -145,6 +145,26 @@ func TestNodeFencesItselfWithoutAcknowledgement(t *testing.T) {
 	})
 }
 
+func TestSlowAnswersRenewForLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, j := newMemStore(), &journal{}
+		f := &front{reg: testRegistrar(m, nil, j), slow: 3 * time.Second}
+		a := testAgent(t, "node-1", instanceA, f, newSource(), j)
+		stop := start(t, a)
+		time.Sleep(3*time.Second + time.Millisecond) // registered: sent at 0, answered at 3
+		f.fail(errors.New("no route"))
+		time.Sleep(11900 * time.Millisecond)
+		if !a.Lease().Fresh() {
+			t.Error("14.9 s after the sending: not fresh")
+		}
+		time.Sleep(200 * time.Millisecond)
+		if a.Lease().Fresh() {
+			t.Error("15.1 s after the sending, 12.1 s after the answer: still fresh")
+		}
+		_ = stop()
+	})
+}
+
 // The lease counts from when a beat was sent: an answer that took long renews it by less.
 func TestLeaseCountsFromTheSending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

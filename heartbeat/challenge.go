@@ -24,6 +24,7 @@ const maxChallengeAnswer = 4 << 10
 type challenger struct {
 	secret string
 	policy AddressPolicy
+	dialer *net.Dialer // of client
 	client *http.Client
 }
 
@@ -31,7 +32,7 @@ type challenger struct {
 // no proxy, and whose requests follow no redirect.
 func newChallenger(secret string, p AddressPolicy, timeout time.Duration) *challenger {
 	dialer := &net.Dialer{Timeout: timeout, Control: p.Control}
-	return &challenger{secret: secret, policy: p, client: &http.Client{
+	return &challenger{secret: secret, policy: p, dialer: dialer, client: &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
 			DialContext:            dialer.DialContext,

@@ -118,23 +118,53 @@ func TestChallengeFollowsNoRedirectAndReadsLittle(t *testing.T) {
 }
 
 // A name is resolved by the dialer and the address judged there, so an answer of the DNS that
-// differs from an earlier one opens nothing.
-func TestChallengeDialsNoForbiddenAddress(t *testing.T) {
+// differs from the one before opens nothing.
+func TestChallengeSurvivesRebinding(t *testing.T) {
 	srv := answering(t, "", "node-1", instanceA)
-	c := newChallenger("", AddressPolicy{}, time.Second)
-	dialer := &net.Dialer{Control: c.policy.Control, Timeout: time.Second}
-	c.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if strings.HasPrefix(addr, "rebound.test") {
-			addr = "169.254.169.254:80"
-		}
-		return dialer.DialContext(ctx, network, addr)
-	}
-	n := store.Node{ID: "node-1", Instance: instanceA, URL: "http://rebound.test:3001"}
-	if err := c.challenge(t.Context(), n); !errors.Is(err, ErrAddress) {
-		t.Errorf("challenge() of a name that resolves to a metadata service = %v, want ErrAddress", err)
-	}
-	n.URL = strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(srv.URL, "http://"))
+	n := store.Node{ID: "node-1", Instance: instanceA, URL: "http://node.test:" + port}
+	c := newChallenger("", AddressPolicy{}, 2*time.Second)
+	c.dialer.Resolver = resolver(t, [4]byte{127, 0, 0, 1}, [4]byte{169, 254, 169, 254}, [4]byte{93, 184, 216, 34})
 	if err := c.challenge(t.Context(), n); err != nil {
-		t.Errorf("challenge() of localhost = %v, want nil", err)
+		t.Errorf("while the name is loopback: challenge() = %v, want nil", err)
 	}
+	for _, now := range []string{"a metadata service", "a public address"} {
+		if err := c.challenge(t.Context(), n); !errors.Is(err, ErrAddress) {
+			t.Errorf("when the name is %s: challenge() = %v, want ErrAddress", now, err)
+		}
+	}
+}
+
+// resolver asks a name server that gives the addresses one after the other.
+func resolver(t *testing.T, addrs ...[4]byte) *net.Resolver {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	t.Cleanup(func() { _ = conn.Close(); <-served })
+	go func() {
+		defer close(served)
+		buf := make([]byte, 512)
+		for next := 0; ; {
+			size, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			// Header, then one question: labels up to a zero byte, type, class.
+			end := 12 + strings.IndexByte(string(buf[12:size]), 0) + 5
+			reply := append([]byte{buf[0], buf[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, buf[12:end]...)
+			if isA := buf[end-3] == 1; isA && next < len(addrs) {
+				reply[7] = 1
+				reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				reply = append(reply, addrs[next][:]...)
+				next++
+			}
+			_, _ = conn.WriteTo(reply, from)
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
 }

@@ -26,6 +26,7 @@ const (
 type memStore struct {
 	mu       sync.Mutex
 	down     error // every call fails with it
+	readOnly bool  // beats fail
 	nodes    map[store.NodeID]store.Node
 	lease    map[store.NodeID]time.Time // end of it
 	epoch    map[store.NodeID]store.Epoch
@@ -100,6 +101,9 @@ func (m *memStore) BeatNode(_ context.Context, n store.Node, ttl time.Duration) 
 	defer m.mu.Unlock()
 	if err != nil {
 		return store.Beat{}, err
+	}
+	if m.readOnly {
+		return store.Beat{}, store.ErrUnavailable
 	}
 	if m.epoch[n.ID] > n.Epoch {
 		return store.Beat{}, store.ErrEpoch
@@ -332,6 +336,7 @@ type front struct {
 	mu    sync.Mutex
 	reg   *Registrar
 	err   error // every call fails with it
+	slow  time.Duration
 	calls []string
 }
 
@@ -364,8 +369,9 @@ func (f *front) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	f.mu.Lock()
 	f.calls = append(f.calls, req.URL.Path)
-	err, reg := f.err, f.reg
+	err, reg, slow := f.err, f.reg, f.slow
 	f.mu.Unlock()
+	defer time.Sleep(slow) // the answer takes its time
 	if err != nil {
 		return nil, err
 	}

@@ -315,6 +315,14 @@ func TestBeatsWithoutRedis(t *testing.T) {
 			t.Errorf("%s: Beat() was granted without Redis", name)
 		}
 	}
+	// A Redis that is read but not written says nothing of who else may have registered.
+	m.setDown(nil)
+	m.readOnly = true
+	rec.URL = "http://10.0.0.9:3001"
+	if _, err := r.Beat(t.Context(), rec); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Beat() from a new address on a read-only Redis = %v, want ErrUnavailable", err)
+	}
+	m.setDown(store.ErrUnavailable)
 	if _, err := r.Register(t.Context(), registering()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Register() = %v, want ErrUnavailable", err)
 	}

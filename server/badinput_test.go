@@ -1,11 +1,14 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mcphub-go/mcphub/router"
 )
 
 const (
@@ -394,11 +397,14 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 	cfg.BodyGrace, cfg.BodyTime = 50*time.Millisecond, 50*time.Millisecond
 	r := newRig(t, cfg, nil)
 	release := make(chan struct{})
-	r.carrier.carry = carryWith(func(w http.ResponseWriter) error {
+	r.carrier.carry = func(ctx context.Context, w http.ResponseWriter, _ router.Request) error {
 		<-release
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		_, err := w.Write([]byte("late"))
 		return err
-	})
+	}
 	go func() {
 		timer := time.NewTimer(300 * time.Millisecond)
 		defer timer.Stop()

@@ -47,8 +47,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 		body, err = gather(in, limit)
 	}
 	switch {
-	case err == nil:
-		in.allow(0)
+	case err == nil: // net/http takes the deadline away when it has seen the end of the body
 		return body, nil
 	case errors.Is(err, errTooLarge):
 		return nil, in.tooLarge(limit, true)
@@ -114,15 +113,9 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// allow sets the deadline to d after the beginning; zero takes it away. A test's recorder has
-// no deadlines, and a connection that refuses one fails at the next read by itself.
-func (p *paced) allow(d time.Duration) {
-	var at time.Time
-	if d > 0 {
-		at = p.begun.Add(d)
-	}
-	_ = p.conn.SetReadDeadline(at)
-}
+// allow sets the deadline to d after the beginning. A test's recorder has no deadlines, and a
+// connection that refuses one fails at the next read by itself.
+func (p *paced) allow(d time.Duration) { _ = p.conn.SetReadDeadline(p.begun.Add(d)) }
 
 // lateBytes and lateTime bound what is read of a body that will be refused, so that a client
 // that sends before it listens gets to hear why.
