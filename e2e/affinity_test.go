@@ -250,6 +250,7 @@ func TestNodeKilledBetweenCalls(t *testing.T) {
 	long(t)
 	c := fleet(t, 3, harness.Options{})
 	cr := openCrowd(t, c.Front.URL+"/mcp/fixture", 60)
+	children := openCrowd(t, c.Front.URL+"/mcp/local", 30)
 	wide := harness.MustOpen(t, c.Front.URL+"/mcp")
 	first, err := wide.Call(t.Context(), "fixture-"+toolWhoami, nil)
 	if err != nil {
@@ -260,12 +261,14 @@ func TestNodeKilledBetweenCalls(t *testing.T) {
 	began := time.Now()
 	cr.leaves(victim+" was killed", victim)
 	t.Logf("all %d sessions answered within %v of the kill", len(cr.ids), time.Since(began).Round(time.Millisecond))
+	children.leaves(victim+" was killed, with its children", victim)
 	if got, err := wide.Call(t.Context(), "fixture-"+toolWhoami, nil); err != nil || nodeOf(got) == victim {
 		t.Errorf("the session over the whole hub: %q, %v, want another node than %s", got, err, victim)
 	}
 	cr.stays("after the kill", 3)
 	c.WaitNodeStatus(victim, "unhealthy", harness.ReadyLimit)
 	cr.stays("once the lease has lapsed", 2)
+	children.stays("once the lease has lapsed", 2)
 }
 
 // A coordinator killed between calls: nothing is noticed. One that starts takes part at once.
