@@ -20,6 +20,10 @@ import (
 // to stop.
 const coordinatorDrain = 10 * time.Second
 
+// lameDuck is how long a coordinator of a fleet goes on serving after it has withdrawn its
+// readiness, so that a balancer that looks each second sends nobody to a closed door.
+const lameDuck = 2 * time.Second
+
 // keyRetry is the time between attempts to agree on the fleet's key.
 const keyRetry = 250 * time.Millisecond
 
@@ -34,6 +38,8 @@ type coordinatorConfig struct {
 	// Private, if set, is a loopback listener for the node in this process. It outlives
 	// Listener, so that the node can deregister when no client is served any more.
 	Private net.Listener
+	// LameDuck is how long Listener is kept open once readiness has been withdrawn.
+	LameDuck time.Duration
 }
 
 // coordinator is a running replica.
@@ -97,7 +103,7 @@ func (c *coordinator) frontConfig() server.Config {
 	front := server.Config{
 		Coordinator: c.cfg.ID, Mode: c.cfg.Mode, Version: ourVersion(), ClusterEnabled: s.Cluster.Enabled, Embedded: c.cfg.Embedded,
 		EnableGlobalRoute: s.Routing.EnableGlobalRoute, ClusterSecret: s.Cluster.Secret.Reveal(), AdminToken: s.Cluster.AdminToken.Reveal(),
-		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins, DrainTime: coordinatorDrain,
+		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins, LameDuck: c.cfg.LameDuck, DrainTime: coordinatorDrain,
 	}
 	if s.Routing.EnableBearerAuth {
 		front.BearerKeys = []string{s.Routing.BearerAuthKey.Reveal()}

@@ -136,6 +136,9 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 		ID: store.CoordinatorID(madeUpName()), Mode: string(s.settings.Mode), Settings: s.settings,
 		RedisURL: redisURL, Embedded: embedded, Listener: l,
 	}
+	if !embedded {
+		cfg.LameDuck = lameDuck // there may be others to take over
+	}
 	withNode := len(s.settings.Servers) > 0
 	if withNode {
 		if cfg.Private, err = listen(ctx, "127.0.0.1", 0); err != nil {

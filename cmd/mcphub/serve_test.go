@@ -372,3 +372,20 @@ func TestSignals(t *testing.T) {
 		t.Fatal("SIGTERM does not end the context")
 	}
 }
+
+// A coordinator of a fleet that stops says so before it closes its door, and serves meanwhile.
+func TestCoordinatorOfAFleetLeavesInOrder(t *testing.T) {
+	redis := embeddedRedis(t)
+	r := start(t, []string{"REDIS_URL=" + redis.URL()}, "--config", coordinatorSettings(t, childServers(t), ""), "--port", "0", "--host", "127.0.0.1")
+	url := r.url(t)
+	r.ready(t, url, 1)
+	r.cancel()
+	r.until(t, "its readiness withdrawn", func() bool { return strings.Contains(r.stderr.String(), "readiness withdrawn") })
+	if got := command(t, nil, "", "status", "--url", url); got.code != exitFailed || !strings.Contains(got.stderr, "is stopping") {
+		t.Errorf("status of a coordinator that is stopping = %+v", got)
+	}
+	callPID(t, url)
+	if code := r.wait(t); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
