@@ -125,11 +125,11 @@ func TestNodeFencesItselfWithoutAcknowledgement(t *testing.T) {
 		f.fail(errors.New("no route"))
 		cred := FleetCredential([]byte("fleet key"))
 		time.Sleep(14*time.Second + 900*time.Millisecond)
-		if err := a.Lease().Check(1, cred); err != nil {
+		if err := a.Lease().Check(t.Context(), 1, cred); err != nil {
 			t.Errorf("14.9 s after the last acknowledged beat: Check() = %v, want nil", err)
 		}
 		time.Sleep(200 * time.Millisecond)
-		if err := a.Lease().Check(1, cred); !errors.Is(err, ErrLapsed) {
+		if err := a.Lease().Check(t.Context(), 1, cred); !errors.Is(err, ErrLapsed) {
 			t.Errorf("15.1 s after the last acknowledged beat: Check() = %v, want ErrLapsed", err)
 		}
 		time.Sleep(10 * time.Second)
@@ -138,7 +138,7 @@ func TestNodeFencesItselfWithoutAcknowledgement(t *testing.T) {
 		}
 		f.fail(nil)
 		time.Sleep(6 * time.Second)
-		if err := a.Lease().Check(1, cred); err != nil {
+		if err := a.Lease().Check(t.Context(), 1, cred); err != nil {
 			t.Errorf("after the next acknowledged beat: Check() = %v, want nil", err)
 		}
 		_ = stop()
@@ -182,9 +182,11 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 	})
 }
 
-func TestLeaseCheck(t *testing.T) {
+func TestLeaseCheck(t *testing.T) { synctest.Test(t, testLeaseCheck) }
+
+func testLeaseCheck(t *testing.T) {
 	l := &Lease{}
-	if err := l.Check(0, ""); !errors.Is(err, ErrCredential) {
+	if err := l.Check(t.Context(), 0, ""); !errors.Is(err, ErrCredential) {
 		t.Errorf("zero Lease: Check() = %v, want ErrCredential", err)
 	}
 	for _, c := range []string{"old", "mid", "new"} {
@@ -204,14 +206,50 @@ func TestLeaseCheck(t *testing.T) {
 		{6, "bad", ErrCredential}, // strangers learn no epoch
 	}
 	for _, tt := range tests {
-		if err := l.Check(tt.epoch, tt.cred); !errors.Is(err, tt.want) {
+		if err := l.Check(t.Context(), tt.epoch, tt.cred); !errors.Is(err, tt.want) {
 			t.Errorf("Check(%d, %q) = %v, want %v", tt.epoch, tt.cred, err, tt.want)
 		}
 	}
 	l.fence()
-	if err := l.Check(0, "new"); !errors.Is(err, ErrLapsed) {
+	if err := l.Check(t.Context(), 0, "new"); !errors.Is(err, ErrLapsed) {
 		t.Errorf("after fence: Check(0) = %v, want ErrLapsed", err)
 	}
+}
+
+// A coordinator that serves a registration may send a call before the node has read the grant.
+func TestLeaseCheckWaitsForTheGrantOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Lease{}
+		grant := func(after time.Duration, e store.Epoch) {
+			go func() {
+				time.Sleep(after)
+				l.renew(Grant{Epoch: e, Credential: "cred", NodeTimeout: 60000}, now())
+			}()
+		}
+		began := time.Now()
+		grant(time.Second, 7)
+		if err := l.Check(t.Context(), 7, "cred"); err != nil || time.Since(began) != time.Second {
+			t.Errorf("first grant: Check(7) = %v after %v, want nil after 1s", err, time.Since(began))
+		}
+		began = time.Now()
+		grant(time.Second, 8)
+		if err := l.Check(t.Context(), 8, "cred"); err != nil || time.Since(began) != time.Second {
+			t.Errorf("next grant: Check(8) = %v after %v, want nil after 1s", err, time.Since(began))
+		}
+		began = time.Now()
+		if err := l.Check(t.Context(), 9, "cred"); !errors.Is(err, store.ErrEpoch) || time.Since(began) != grantWait {
+			t.Errorf("no grant: Check(9) = %v after %v, want ErrEpoch after %v", err, time.Since(began), grantWait)
+		}
+		began = time.Now()
+		if err := l.Check(t.Context(), 9, "guess"); !errors.Is(err, ErrCredential) || time.Since(began) != 0 {
+			t.Errorf("stranger: Check(9) = %v after %v, want ErrCredential at once", err, time.Since(began))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := l.Check(ctx, 9, "cred"); !errors.Is(err, store.ErrEpoch) || time.Since(began) != 0 {
+			t.Errorf("caller gone: Check(9) = %v after %v, want ErrEpoch at once", err, time.Since(began))
+		}
+	})
 }
 
 func TestSecondLiveProcessGivesUp(t *testing.T) {

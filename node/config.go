@@ -37,7 +37,8 @@ type Config struct {
 	Environ []string
 
 	// SessionTimeout is the idle time after which a session is forgotten, a tenth of it added,
-	// so that a coordinator always lets go first. Zero means an hour.
+	// so that a coordinator always lets go first. It holds until a grant names the fleet's own.
+	// Zero means an hour.
 	SessionTimeout time.Duration
 	// StartParallel is the number of servers started at the same time. Zero means 8.
 	StartParallel int
@@ -109,10 +110,13 @@ type Builtin interface {
 // on every request, so it must not block.
 type Lease interface {
 	// Check refuses a caller: heartbeat.ErrCredential, an error wrapping store.ErrEpoch, or
-	// any other error when the node must not run anything now.
-	Check(e store.Epoch, credential string) error
+	// any other error when the node must not run anything now. It may wait a moment for a
+	// grant that the caller knows of already, and no longer than ctx.
+	Check(ctx context.Context, e store.Epoch, credential string) error
 	// Fresh reports whether the node may run anything now.
 	Fresh() bool
+	// SessionTimeout is how long the fleet keeps an idle session; zero while nobody has said.
+	SessionTimeout() time.Duration
 }
 
 func (c Config) withDefaults() Config {

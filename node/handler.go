@@ -87,7 +87,7 @@ func serveNoStream(c echo.Context) error {
 func (n *Node) admit(w http.ResponseWriter, r *http.Request, name string) (*server, string, bool) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	epoch, _ := strconv.ParseInt(r.Header.Get(wire.HeaderEpoch), 10, 64)
-	err := n.lease.Check(store.Epoch(epoch), token)
+	err := n.lease.Check(r.Context(), store.Epoch(epoch), token)
 	switch {
 	case err == nil:
 	case errors.Is(err, heartbeat.ErrCredential):

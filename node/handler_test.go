@@ -186,6 +186,18 @@ func TestIdleSessionsAreForgotten(t *testing.T) {
 	within(t, 5*time.Second, hanging)
 }
 
+// The settings of a node that say less than the coordinators' must not end sessions early.
+func TestTheFleetsSessionTimeoutHolds(t *testing.T) {
+	r := startRig(t, func(c *Config) { c.SessionTimeout = 50 * time.Millisecond }, fake("alpha"))
+	if got := r.node.idle(); got != 55*time.Millisecond {
+		t.Errorf("before a grant: idle() = %v, want 55ms", got)
+	}
+	r.lease.idle.Store(int64(time.Hour))
+	if got := r.node.idle(); got != 66*time.Minute {
+		t.Errorf("after a grant of 1h: idle() = %v, want 66m", got)
+	}
+}
+
 func TestBoundsAreRefusedWithoutMovingTheSession(t *testing.T) {
 	r := startRig(t, func(c *Config) { c.MaxSessionCalls = 2; c.MaxSessions = 2 }, fake("alpha"))
 	r.open("alpha", "s1")

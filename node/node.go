@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -115,10 +116,9 @@ func (n *Node) finishCalls() {
 
 // sweep ends what has waited too long: calls without answers, sessions without requests.
 func (n *Node) sweep(ctx context.Context) {
-	idle := n.cfg.SessionTimeout + n.cfg.SessionTimeout/10
 	calls := time.NewTicker(min(time.Second, n.cfg.CallTimeout/4+1))
 	defer calls.Stop()
-	sessions := time.NewTicker(min(time.Minute, idle/10+1))
+	sessions := time.NewTicker(min(time.Minute, n.cfg.SessionTimeout/10+1))
 	defer sessions.Stop()
 	for {
 		select {
@@ -127,9 +127,16 @@ func (n *Node) sweep(ctx context.Context) {
 		case <-calls.C:
 			n.eachLink((*link).sweep)
 		case <-sessions.C:
+			idle := n.idle()
 			n.eachLink(func(l *link) { n.stats.expired.Add(int64(l.expire(idle))) })
 		}
 	}
+}
+
+// idle is how long a session may rest here: what the fleet allows, and a tenth of it added.
+func (n *Node) idle() time.Duration {
+	d := cmp.Or(n.lease.SessionTimeout(), n.cfg.SessionTimeout)
+	return d + d/10
 }
 
 func (n *Node) eachLink(f func(*link)) {

@@ -32,9 +32,12 @@ const (
 type fakeLease struct {
 	stale   atomic.Bool
 	lapseIn atomic.Int64 // questions until it lapses, while above 0
+	idle    atomic.Int64 // SessionTimeout
 }
 
-func (f *fakeLease) Check(e store.Epoch, credential string) error {
+func (f *fakeLease) SessionTimeout() time.Duration { return time.Duration(f.idle.Load()) }
+
+func (f *fakeLease) Check(_ context.Context, e store.Epoch, credential string) error {
 	switch {
 	case credential != testCredential:
 		return heartbeat.ErrCredential
