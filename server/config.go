@@ -59,6 +59,10 @@ type Config struct {
 	// IdleTime is how long a connection is kept between requests. Zero means 120 s.
 	IdleTime time.Duration
 
+	// StartWait is the longest time that connections wait at the start for this replica to learn
+	// who its nodes are; a replica that is asked before would refuse what its siblings serve.
+	// Zero means 2 s.
+	StartWait time.Duration
 	// LameDuck is how long requests are still taken after readiness has been withdrawn, so
 	// that balancers can notice. Zero means none.
 	LameDuck time.Duration
@@ -104,6 +108,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.BodyTime, 30 * time.Second}, {&c.BodyGrace, 5 * time.Second}, {&c.HeaderTime, 10 * time.Second},
 		{&c.IdleTime, 120 * time.Second}, {&c.DrainTime, 30 * time.Second},
+		{&c.StartWait, 2 * time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.def

@@ -18,6 +18,12 @@ type Carrier interface {
 	ParseToken(text string) (router.Token, error)
 }
 
+// readier is a Carrier that is not able to carry from the beginning.
+type readier interface {
+	// Ready reports whether it can carry by now. It never blocks.
+	Ready() bool
+}
+
 // Fleet is what this replica knows of the nodes; *heartbeat.Watcher is one. It never blocks.
 type Fleet interface {
 	Snapshot() *store.Snapshot

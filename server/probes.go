@@ -22,6 +22,10 @@ func (s *Server) ready(c echo.Context) error {
 	if reason != "" {
 		view.Reasons = append(view.Reasons, reason)
 	}
+	if !s.canCarry() {
+		known = false
+		view.Reasons = append(view.Reasons, "the keys of session ids are not known yet")
+	}
 	if h := s.deps.Store.Health(); !h.OK && h.State != store.HealthUnknown {
 		view.Reasons = append(view.Reasons, "redis: "+h.State)
 	}

@@ -151,7 +151,7 @@ func TestWithoutRedis(t *testing.T) {
 		t.Fatalf("status = %d", p.status)
 	}
 	r.store.set(fmt.Errorf("list sessions: dial 10.0.0.7:6379: %w", store.ErrUnavailable), store.Health{State: store.HealthDown, Err: "dial tcp 10.0.0.7:6379: refused"})
-	r.fleet.reason = "serving from the last snapshot: redis unavailable"
+	r.fleet.set(true, "serving from the last snapshot: redis unavailable")
 	p := r.do(t, "GET", "/ready", "")
 	if p.status != 200 || strings.Contains(p.body, "10.0.0.7") {
 		t.Errorf("/ready = %d %s, want 200 without addresses", p.status, p.body)
@@ -169,7 +169,7 @@ func TestWithoutRedis(t *testing.T) {
 	if p := r.do(t, "GET", "/health", ""); p.status != 200 {
 		t.Errorf("/health = %d, want 200", p.status)
 	}
-	r.fleet.known, r.fleet.reason = false, "no snapshot of the nodes yet: redis unavailable"
+	r.fleet.set(false, "no snapshot of the nodes yet: redis unavailable")
 	if p := r.do(t, "GET", "/ready", ""); p.status != 503 || !strings.Contains(p.body, `"not ready"`) {
 		t.Errorf("/ready = %d %s, want 503", p.status, p.body)
 	}
@@ -393,6 +393,42 @@ func TestWarnings(t *testing.T) {
 	_ = r.stop()
 	if strings.Contains(r.log.String(), "configured") {
 		t.Errorf("warnings where there is nothing to warn of: %s", r.log)
+	}
+}
+
+// A replica that has just started lets requests wait until it knows what its siblings know,
+// instead of refusing what they would serve.
+func TestRequestsWaitForTheFirstPicture(t *testing.T) {
+	r := newServer(t, global, nil)
+	r.fleet.set(false, "no snapshot yet")
+	r.carrier.asleep.Store(true)
+	r.run(t)
+	answered := make(chan reply, 1)
+	go func() { answered <- r.do(t, "POST", "/mcp/everything", ping) }()
+	for i, step := range []func(){func() { r.fleet.set(true, "") }, func() { r.carrier.asleep.Store(false) }} {
+		select {
+		case p := <-answered:
+			t.Fatalf("answered %d before step %d", p.status, i)
+		case <-time.After(50 * time.Millisecond):
+		}
+		step()
+	}
+	if p := <-answered; p.status != 200 {
+		t.Errorf("status %d, want 200", p.status)
+	}
+}
+
+func TestRequestsDoNotWaitForever(t *testing.T) {
+	cfg := global
+	cfg.StartWait = 50 * time.Millisecond
+	r := newServer(t, cfg, nil)
+	r.carrier.asleep.Store(true)
+	r.run(t)
+	if p := r.do(t, "GET", "/ready", ""); p.status != 503 || !strings.Contains(p.body, "keys") {
+		t.Errorf("/ready of a replica that cannot carry = %d %s, want 503", p.status, p.body)
+	}
+	if p := r.do(t, "GET", "/health", ""); p.status != 200 {
+		t.Errorf("/health = %d, want 200", p.status)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,10 @@ type fakeCarrier struct {
 	carry   func(context.Context, http.ResponseWriter, router.Request) error
 	keys    *router.Keys
 	endFail error
+	asleep  atomic.Bool // cannot carry yet
 }
+
+func (f *fakeCarrier) Ready() bool { return !f.asleep.Load() }
 
 func (f *fakeCarrier) Carry(ctx context.Context, w http.ResponseWriter, req router.Request) error {
 	f.mu.Lock()
@@ -77,12 +81,24 @@ func (f *fakeCarrier) last() router.Request {
 // fakeFleet shows what it is given.
 type fakeFleet struct {
 	snap   *store.Snapshot
+	mu     sync.Mutex
 	known  bool
 	reason string
 }
 
 func (f *fakeFleet) Snapshot() *store.Snapshot { return f.snap }
-func (f *fakeFleet) Ready() (bool, string)     { return f.known, f.reason }
+
+func (f *fakeFleet) Ready() (bool, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known, f.reason
+}
+
+func (f *fakeFleet) set(known bool, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known, f.reason = known, reason
+}
 
 // fakeRegistrar counts what gets to it.
 type fakeRegistrar struct {
@@ -266,7 +282,11 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 // newRig runs the front doors on a loopback port.
 func newRig(t *testing.T, cfg Config, web http.Handler) *rig {
 	t.Helper()
-	r := newServer(t, cfg, web)
+	return newServer(t, cfg, web).run(t)
+}
+
+func (r *rig) run(t *testing.T) *rig {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // InFlight is how many requests are being served.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
-// Run serves connections of l until ctx ends. Then readiness is withdrawn; after LameDuck no
+// Run serves connections of l, once it is known who the nodes are, until ctx ends. Then readiness is withdrawn; after LameDuck no
 // more connections are taken; what is in hand has DrainTime to end, and is then cut off. It
 // returns nil, or an error if listening failed. l is closed in any case.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
@@ -76,6 +76,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if s.cfg.ClusterSecret == "" {
 		s.log.Warn("no cluster secret is configured: any process on loopback or private addresses may register as a node; set cluster.secret")
 	}
+	s.awaitFleet(ctx)
 	srv := &http.Server{
 		Handler:                      s.Handler(),
 		ReadHeaderTimeout:            s.cfg.HeaderTime,
@@ -96,6 +97,31 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	err := s.lameDuck(served)
 	s.shutdown(ctx, srv)
 	return err
+}
+
+// awaitFleet lets connections wait in the listener's queue until this replica can serve them,
+// or for StartWait: then they are better told why not.
+func (s *Server) awaitFleet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartWait)
+	defer cancel()
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for {
+		known, _ := s.deps.Fleet.Ready()
+		if known && s.canCarry() {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) canCarry() bool {
+	r, ok := s.deps.Carrier.(readier)
+	return !ok || r.Ready()
 }
 
 // lameDuck goes on serving for a while, unless serving fails.
