@@ -13,8 +13,10 @@
 //   - A call ends within Config.Timeout (250 ms) or with ctx, whichever comes first; while the
 //     breaker is open it ends at once with ErrUnavailable. Methods that must ask in several
 //     steps (Sessions, TouchSessions) spend that much for each step.
-//   - Nothing is re-sent blindly. What a Redis Cluster redirects (MOVED, ASK) follows the
-//     redirection, and every script leaves the same state when it runs twice.
+//   - Nothing is re-sent by this package, and on one Redis or behind Sentinel by nobody. The
+//     client of a Redis Cluster follows redirections (MOVED, ASK) and may repeat a command
+//     after a lost connection; every script leaves the same state when it runs twice, and an
+//     event may then stand in the stream twice.
 //   - A value carries the key or id it belongs to (a record its id, a catalog its digest, a
 //     script's reply the id it was asked about) and is checked when read, so that a reply
 //     gone astray on a connection is never taken for another's.

@@ -92,8 +92,6 @@ func TestGuide(t *testing.T) {
 			s.Mode, s.Cluster.Enabled = Coordinator, true
 			s.Servers = []Server{{Name: "fetch", Type: Stdio, Command: "uvx", Args: []string{"mcp-server-fetch"}, Enabled: true}}
 			s.Users = []User{{Username: "admin", PasswordHash: "$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa.", IsAdmin: true}}
-			s.Warnings = []string{s.Path + ":10:5: users[0]: nobody can sign in yet: users are checked, and used for nothing; " +
-				"management calls ask for systemConfig.cluster.adminToken"}
 		},
 		"example-worker-1.json": func(s *Settings) {
 			s.Mode, s.Cluster.Enabled = Node, true

@@ -87,9 +87,6 @@ func endUser(d *decoder, s section) {
 			d.fail(m.value.at, join(s.path, "username"), "another user has this name")
 		}
 	}
-	if len(d.t.Users) == 0 {
-		d.warn(s.e.at, s.path, "nobody can sign in yet: users are checked, and used for nothing; management calls ask for systemConfig.cluster.adminToken")
-	}
 	d.t.Users = append(d.t.Users, *d.t.user)
 }
 

@@ -28,6 +28,8 @@ const defaultPort = 3000
 
 var variables = []variable{
 	{name: envPort, def: "3000", doc: "TCP port to listen on, 1 to 65535."},
+	{name: "HOST", doc: "Address to listen on, as `--host`. Without it: 127.0.0.1 in standalone mode, every address otherwise."},
+	{name: "POD_IP", doc: "Address of this node in the cluster, where `cluster.node.url` is not set."},
 	{name: envSettings, def: DefaultPath, doc: "The settings file, when none is named on the command line. A file named here must exist."},
 	{name: envRedisURL, path: "systemConfig.cluster.redis.url", doc: "URL of Redis."},
 	{name: envSecret, path: "systemConfig.cluster.secret", doc: "The secret of the cluster."},
@@ -145,7 +147,7 @@ func clusterKeys() []key {
 			read: into(func(t *target) *Secret { return &t.Cluster.Secret })},
 		{path: "systemConfig.cluster.adminToken", kind: kindSecret, check: checkCredential, pattern: `^[!-~]+$`,
 			doc: "What management calls and the status page ask for, as `Authorization: Bearer …`; fewer than 16 characters draw a warning. " +
-				"Without it they answer to loopback and private addresses only.",
+				"Without it, and without `users`, they answer to loopback and private addresses only.",
 			read: into(func(t *target) *Secret { return &t.Cluster.AdminToken })},
 		{path: "systemConfig.cluster.redis", kind: kindObject, doc: "Where coordinators keep what they share. Nodes need no Redis."},
 		{path: "systemConfig.cluster.redis.url", kind: kindSecret, check: checkRedisURL, pattern: `^rediss?://.+$`,
@@ -256,8 +258,8 @@ func routingKeys() []key {
 // peopleKeys is users and groups.
 func peopleKeys() []key {
 	return []key{
-		{path: "users", kind: kindList, def: `[]`, doc: "People who will sign in, once there is a sign-in."},
-		{path: "users[]", kind: kindObject, begin: beginUser, end: endUser, doc: "One person who will sign in. There is no sign-in yet: entries are checked and kept, a warning says so, and management calls ask for `systemConfig.cluster.adminToken`."},
+		{path: "users", kind: kindList, def: `[]`, doc: "People who sign in to make management calls and to see the status page."},
+		{path: "users[]", kind: kindObject, begin: beginUser, end: endUser, doc: "One person. They sign in by HTTP Basic authentication, in the browser or with `--url http://name:password@host`."},
 		{path: "users[].username", kind: kindString, required: true, check: checkDisplayName, pattern: displayPattern,
 			doc:  "Unique, at most 128 characters.",
 			read: into(func(t *target) *string { return &t.user.Username })},
@@ -266,7 +268,7 @@ func peopleKeys() []key {
 			doc:  "bcrypt hash of the password (`$2a$`, `$2b$` or `$2y$`), never the password itself. `htpasswd -nBC 10 \"\"` makes one.",
 			read: into(func(t *target) *Secret { return &t.user.PasswordHash })},
 		{path: "users[].isAdmin", kind: kindBool, def: `false`,
-			doc:  "The user will be allowed to manage the hub.",
+			doc:  "The user may make management calls and see the status page. Others may not.",
 			read: into(func(t *target) *bool { return &t.user.IsAdmin })},
 		{path: "users[].email", kind: kindAny, doc: "Mail address.", later: "users sign in with their username"},
 		{path: "users[].ssoUserId", kind: kindAny, doc: "Account of a single sign-on.", later: "users sign in with their username"},
