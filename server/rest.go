@@ -18,7 +18,10 @@ import (
 
 // succeed answers in the guide's shape.
 func succeed(c echo.Context, data any) error {
-	return answer(c, http.StatusOK, map[string]any{"success": true, "data": data})
+	return answer(c, http.StatusOK, struct {
+		Success bool `json:"success"`
+		Data    any  `json:"data"`
+	}{true, data})
 }
 
 // answer writes JSON that no cache keeps and no browser takes for something else.

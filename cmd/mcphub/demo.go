@@ -31,6 +31,9 @@ const (
 //go:embed demo.txt.tmpl
 var demoText string
 
+// demoSettings are those of its coordinators.
+const demoSettings = `{"systemConfig": {"cluster": {"enabled": true, "mode": "coordinator"}}}`
+
 var demoTemplate = template.Must(template.New("demo").Parse(demoText))
 
 func (a *app) demoCommand() *cobra.Command {
@@ -121,7 +124,7 @@ func (d *demo) start(ctx context.Context) error {
 		_ = d.front.Close() // nothing has used it
 		return failed("%w", err)
 	}
-	settings, err := config.Parse("", []byte("{}"), func(string) string { return "" })
+	settings, err := config.Parse("", []byte(demoSettings), func(string) string { return "" })
 	if err != nil {
 		_ = d.front.Close() // nothing has used it
 		return failed("%w", err)
@@ -132,7 +135,7 @@ func (d *demo) start(ctx context.Context) error {
 		if err == nil {
 			var c *coordinator
 			c, err = startCoordinator(ctx, coordinatorConfig{
-				ID: store.CoordinatorID(fmt.Sprintf("coordinator-%d", i+1)), Mode: "demo", Settings: settings,
+				ID: store.CoordinatorID(fmt.Sprintf("coordinator-%d", i+1)), Mode: string(settings.Mode), Settings: settings,
 				RedisURL: d.redis.URL(), Embedded: true, Listener: l,
 			}, d.log)
 			if err == nil {
