@@ -110,9 +110,11 @@ func TestRefusedCallGoesElsewhere(t *testing.T) {
 		t.Run(why, func(t *testing.T) {
 			w := newWorld(t, 2, 1)
 			session, home := begin(t, w.rs[0], testServer)
-			w.node(home).setHook(func(w http.ResponseWriter, _ *http.Request, _ *wire.Frame) bool {
-				refuseAs(w, status, why)
-				return true
+			w.node(home).setHook(func(w http.ResponseWriter, _ *http.Request, f *wire.Frame) bool {
+				if f.Method == "tools/call" {
+					refuseAs(w, status, why)
+				}
+				return f.Method == "tools/call"
 			})
 			if got := invoke(t, w.rs[0], session).get("result", "node"); got != string(w.other(home).id) {
 				t.Errorf("the call ran on %q, want the other node", got)

@@ -269,6 +269,25 @@ func TestDeleteEndsEverywhere(t *testing.T) {
 	}
 }
 
+// The store says that it is over, so it is, whatever the node still knows of it.
+func TestEndedSessionAtAReplicaThatNeverSawIt(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	session, _ := begin(t, w.rs[0], testServer)
+	if err := w.store.EndSession(t.Context(), mustToken(t, w.rs[0], session).SessionID(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	before := w.store.total()
+	for range 5 {
+		fails(t, invokeQuietly(w.rs[1], session), ErrUnknownSession)
+	}
+	if n := w.nodes[0].count("ping"); n != 0 {
+		t.Errorf("%d requests of an ended session ran", n)
+	}
+	if got := w.store.total() - before; got != 1 {
+		t.Errorf("five requests of an ended session cost %d commands, want 1", got)
+	}
+}
+
 // REST ends a session by the part of its id that lists show, at a replica that never saw it.
 func TestEndSessionByStoreID(t *testing.T) {
 	w := newWorld(t, 2, 2)

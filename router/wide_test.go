@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -277,6 +279,30 @@ func TestWideConcurrentFirstUse(t *testing.T) {
 	}
 }
 
+// A place that another coordinator has just agreed on is waited for while it is being opened
+// there, not taken for lost.
+func TestWideFollowerWaits(t *testing.T) {
+	w := newWideWorld(t, 2)
+	session, _ := begin(t, w.rs[0], "")
+	post(t, w.rs[1], "", session, message("1", "ping", ""))
+	home := store.NodeID(post(t, w.rs[0], "", session, tool("a-inc")).get("result", "node"))
+	var refusals atomic.Int32
+	w.node(home).setHook(func(w http.ResponseWriter, _ *http.Request, f *wire.Frame) bool {
+		if f.Method != "tools/call" || refusals.Add(1) > 3 {
+			return false
+		}
+		refuseAs(w, http.StatusNotFound, wire.RefusedSession)
+		return true
+	})
+	p := post(t, w.rs[1], "", session, tool("a-inc"))
+	if got := p.get("result", "node"); got != string(home) {
+		t.Errorf("the call ran on %q, want %q", got, home)
+	}
+	if s := w.rs[1].Stats(); s.Opened != 0 || s.Moved != 0 {
+		t.Errorf("stats = %+v: the follower opened or moved the session", s)
+	}
+}
+
 func TestWideFailover(t *testing.T) {
 	w := newWideWorld(t, 2)
 	session, _ := begin(t, w.rs[0], "")
@@ -303,12 +329,16 @@ func TestWideFailover(t *testing.T) {
 // With the store away a replica that does not know the place computes it, and looks whether
 // the session is there already before it opens one.
 func TestWideWithStoreAway(t *testing.T) {
-	w := newWideWorld(t, 2)
+	w := newWideWorld(t, 3)
 	session, _ := begin(t, w.rs[0], "")
 	post(t, w.rs[1], "", session, message("1", "ping", ""))
 	w.store.setDown(true)
 	a := post(t, w.rs[0], "", session, tool("a-inc"))
 	b := post(t, w.rs[1], "", session, tool("a-inc"))
+	// This one has never heard of the session and could not open it.
+	if c := post(t, w.rs[2], "", session, tool("a-inc")); c.get("result", "calls") != "3" {
+		t.Errorf("a replica that knows the id alone: %s", c.Body)
+	}
 	if a.get("result", "node") != b.get("result", "node") || b.get("result", "calls") != "2" {
 		t.Errorf("%s\n%s\nwant the second call in the session that the first opened", a.Body, b.Body)
 	}
