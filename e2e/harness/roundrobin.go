@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,13 +24,14 @@ type RoundRobin struct {
 	backends []string
 	next     atomic.Uint64
 	mu       sync.Mutex
-	counts   map[string]int // guarded by mu; requests that reached each backend
+	counts   map[string]int  // guarded by mu; requests that reached each backend
+	unready  map[string]bool // guarded by mu; backends that Watch found not ready
 }
 
 // StartRoundRobin serves on a free port until the test ends.
 func StartRoundRobin(t T, backends ...string) *RoundRobin {
 	t.Helper()
-	rr := &RoundRobin{backends: backends, counts: map[string]int{}}
+	rr := &RoundRobin{backends: backends, counts: map[string]int{}, unready: map[string]bool{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("round robin: %v", err)
@@ -75,9 +77,7 @@ var direct = &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 // RoundTrip implements http.RoundTripper.
 func (rr *RoundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
 	var last error
-	first := rr.next.Add(1)
-	for i := range uint64(len(rr.backends)) {
-		base := rr.backends[(first+i)%uint64(len(rr.backends))]
+	for _, base := range rr.order() {
 		u, err := url.Parse(base)
 		if err != nil {
 			return nil, err
@@ -101,6 +101,50 @@ func (rr *RoundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return nil, fmt.Errorf("no backend takes connections: %w", last)
 }
+
+// order is the backends to try for one request: the next one first, the unready last.
+func (rr *RoundRobin) order() []string {
+	first := rr.next.Add(1)
+	rr.mu.Lock()
+	defer rr.mu.Unlock()
+	var ready, rest []string
+	for i := range uint64(len(rr.backends)) {
+		base := rr.backends[(first+i)%uint64(len(rr.backends))]
+		if rr.unready[base] {
+			rest = append(rest, base)
+		} else {
+			ready = append(ready, base)
+		}
+	}
+	return append(ready, rest...)
+}
+
+// Watch asks each backend for /ready all the time, as balancers do that are told to, and from
+// then on passes over those that are not. It stops when the test ends.
+func (rr *RoundRobin) Watch(t T) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			for _, base := range rr.backends {
+				status, _, err := Get(ctx, base+"/ready")
+				rr.mu.Lock()
+				rr.unready[base] = err != nil || status != http.StatusOK
+				rr.mu.Unlock()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchEvery):
+			}
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+// watchEvery is the time between two looks of Watch.
+const watchEvery = 100 * time.Millisecond
 
 // Counts says how many requests each backend has had since the start.
 func (rr *RoundRobin) Counts() map[string]int {
