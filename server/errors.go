@@ -37,7 +37,7 @@ func (p *problem) Error() string { return p.message }
 // refuse makes a problem of the client's own making.
 func refuse(status int, message string) *problem { return &problem{status: status, message: message} }
 
-// statusGone says that the client went away; nobody reads it but the log. (nginx's number.)
+// statusGone says that the client went away. It is never sent. (nginx's number.)
 const statusGone = 499
 
 // retryAfter is for those who are told to come back, where nobody knows when.
@@ -98,7 +98,11 @@ func outside(err error) (p *problem, known bool) {
 			return p, true
 		}
 	}
-	return &problem{status: http.StatusInternalServerError, message: "internal error"}, false
+	return internal(), false
+}
+
+func internal() *problem {
+	return &problem{status: http.StatusInternalServerError, message: "internal error"}
 }
 
 func fromRouter(e *router.Error) *problem {
@@ -129,14 +133,17 @@ func fromEcho(e *echo.HTTPError) *problem {
 // fail writes an error. Under /mcp it is a JSON-RPC error, elsewhere the guide's shape.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p, known := outside(err)
+	if p.status == statusGone {
+		if r.Context().Err() != nil {
+			return // there is nobody to answer
+		}
+		p, known = internal(), false
+	}
 	switch {
 	case !known:
 		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method+" "+r.URL.Path, "err", err)
 	case p.status >= http.StatusInternalServerError:
 		s.log.WarnContext(r.Context(), "request not served", "method", r.Method+" "+r.URL.Path, "status", p.status, "err", err)
-	}
-	if p.status == statusGone {
-		return
 	}
 	h := w.Header()
 	if p.allow != "" {

@@ -183,6 +183,11 @@ func TestRouterErrors(t *testing.T) {
 	if p := r.do(t, "POST", "/mcp/everything", ping); p.status != 500 || !strings.Contains(p.body, "internal error") || strings.Contains(p.body, "hunter2") {
 		t.Errorf("an unknown error = %d %s, want 500 and no detail", p.status, p.body)
 	}
+	// Something was cancelled that was not the client: an empty 200 would be a lie.
+	r.carrier.carry = carryWith(func(http.ResponseWriter) error { return context.Canceled })
+	if p := r.do(t, "POST", "/mcp/everything", ping); p.status != 500 || p.sentence(t) == "" {
+		t.Errorf("cancelled by itself = %d %s, want 500", p.status, p.body)
+	}
 	_ = r.stop()
 	if !strings.Contains(r.log.String(), "hunter2") || !strings.Contains(r.log.String(), "10.0.0.1 is secret") {
 		t.Error("the detail is not in the log")

@@ -86,7 +86,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		DisableGeneralOptionsHandler: true,
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	door := newLastly(l)
+	go func() { served <- srv.Serve(door) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -94,9 +95,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	s.draining.Store(true)
 	s.log.Info("readiness withdrawn, draining")
-	err := s.lameDuck(served)
+	if err := s.lameDuck(served); err != nil {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	s.closeDoor(door, served)
 	s.shutdown(ctx, srv)
-	return err
+	return nil
 }
 
 // awaitFleet lets connections wait in the listener's queue until this replica can serve them,
@@ -139,6 +143,19 @@ func (s *Server) lameDuck(served <-chan error) error {
 	}
 }
 
+// settle is how long a connection that was taken last has to be heard.
+const settle = 200 * time.Millisecond
+
+// closeDoor stops taking connections without losing one that was taken: what waits in the
+// listener's queue is taken, too, and gets a moment to say what it wants, since
+// http.Server.Shutdown hangs up on those whose request it has not read by then.
+func (s *Server) closeDoor(l *lastly, served <-chan error) {
+	l.end()
+	<-served
+	time.Sleep(settle)
+}
+
+// shutdown waits for what is in hand.
 func (s *Server) shutdown(ctx context.Context, srv *http.Server) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTime)
 	defer cancel()
@@ -164,5 +181,5 @@ func (s *Server) rescue(c echo.Context) {
 	if c.Response().Committed {
 		panic(http.ErrAbortHandler)
 	}
-	s.fail(c.Response(), r, &problem{status: http.StatusInternalServerError, message: "internal error"})
+	s.fail(c.Response(), r, internal())
 }
