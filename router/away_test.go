@@ -1,0 +1,234 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mcphub-go/mcphub/store"
+)
+
+// With the store away every replica moves the session to the same node, and the store agrees
+// later.
+func TestFailoverWithStoreAway(t *testing.T) {
+	w := newWorld(t, 4, 2)
+	var sessions []string
+	homes := map[string]store.NodeID{}
+	for range 12 {
+		s, at := begin(t, w.rs[0], testServer)
+		sessions, homes[s] = append(sessions, s), at
+		invoke(t, w.rs[1], s)
+	}
+	w.store.setDown(true)
+	dead := w.node(homes[sessions[0]])
+	dead.kill()
+	moved := 0
+	for _, s := range sessions {
+		a, b := invoke(t, w.rs[0], s).get("result", "node"), invoke(t, w.rs[1], s).get("result", "node")
+		if a != b {
+			t.Errorf("replicas carried one session to %s and %s", a, b)
+		}
+		if homes[s] != dead.id && a != string(homes[s]) {
+			t.Errorf("a session of %s was moved to %s", homes[s], a)
+		}
+		if homes[s] == dead.id {
+			moved++
+		}
+	}
+	if moved == 0 {
+		t.Fatal("no session sat on the dead node")
+	}
+	w.store.setDown(false)
+	for _, r := range w.rs {
+		r.catchUp(context.Background())
+	}
+	for _, s := range sessions {
+		at := invoke(t, w.rs[0], s).get("result", "node")
+		rec, ok := w.store.get(mustToken(t, w.rs[0], s).SessionID())
+		if !ok || string(rec.Bindings[testServer].Node) != at {
+			t.Errorf("the store has %v, the session is served by %s", rec.Bindings, at)
+		}
+	}
+}
+
+func TestStoreAway(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	before, home := begin(t, w.rs[0], testServer)
+	w.store.setDown(true)
+	// A replica that has never seen the session finds its node by the id alone.
+	if got := invoke(t, w.rs[1], before).get("result", "node"); got != string(home) {
+		t.Errorf("the call ran on %q, want %q", got, home)
+	}
+	during, at := begin(t, w.rs[0], testServer)
+	if got := invoke(t, w.rs[1], during).get("result", "node"); got != string(at) {
+		t.Errorf("a session begun with the store away: call ran on %q, want %q", got, at)
+	}
+	id := mustToken(t, w.rs[0], during).SessionID()
+	if _, ok := w.store.get(id); ok {
+		t.Fatal("the store was not away")
+	}
+	w.store.setDown(false)
+	w.rs[0].catchUp(context.Background())
+	if rec, ok := w.store.get(id); !ok || string(rec.Init) != initParams || rec.Bindings[testServer].Node != at {
+		t.Errorf("written back: %+v, %t", rec, ok)
+	}
+	w.rs[1].catchUp(context.Background())
+	if s, _ := w.rs[1].cache.Peek(mustToken(t, w.rs[1], during).random); s == nil || string(s.init) != initParams {
+		t.Error("the other replica has not learned the session when the store was back")
+	}
+}
+
+// DELETE with the store away is over here at once, and recorded when the store is back.
+func TestDeleteWithStoreAway(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	session, _ := begin(t, w.rs[0], testServer)
+	w.store.setDown(true)
+	fails(t, do(w.rs[0], Request{Scope: testServer, SessionID: session, HTTPMethod: "DELETE"}), ErrUnavailable)
+	if held, _ := w.nodes[0].held(); held != 0 {
+		t.Error("the node still holds the session")
+	}
+	fails(t, invokeQuietly(w.rs[0], session), ErrUnknownSession)
+	w.store.setDown(false)
+	w.rs[0].catchUp(context.Background())
+	if !w.store.ended[mustToken(t, w.rs[0], session).SessionID()] {
+		t.Error("the end was not recorded")
+	}
+}
+
+// A store that comes back empty gets back what is cached, used or not.
+func TestEmptiedStoreIsFilledAgain(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	r := w.rs[0]
+	used, _ := begin(t, r, testServer)
+	unused, _ := begin(t, r, testServer)
+	ended, _ := begin(t, r, testServer)
+	r.renew(context.Background())
+	if p := do(r, Request{Scope: testServer, SessionID: ended, HTTPMethod: "DELETE"}); p.err != nil {
+		t.Fatal(p.err)
+	}
+	w.store.wipe()
+	invoke(t, r, used)
+	for range 2 { // the first finds the loss, the second what else was lost
+		r.renew(context.Background())
+		r.catchUp(context.Background())
+	}
+	for name, s := range map[string]string{"used": used, "unused": unused} {
+		if _, ok := w.store.get(mustToken(t, r, s).SessionID()); !ok {
+			t.Errorf("the %s session was not written back", name)
+		}
+	}
+	if _, ok := w.store.get(mustToken(t, r, ended).SessionID()); ok {
+		t.Error("an ended session was written back")
+	}
+	if got := r.Stats().Recovered; got != 2 {
+		t.Errorf("recovered = %d, want 2", got)
+	}
+}
+
+// The store lost the session, its node is dead, and this replica never saw its initialize:
+// nobody can replay it, so the client must start anew, and is told at once.
+func TestLostSession(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	session, home := begin(t, w.rs[0], testServer)
+	w.store.wipe()
+	if got := invoke(t, w.rs[1], session).get("result", "node"); got != string(home) {
+		t.Errorf("with its node alive the session was served by %q", got)
+	}
+	w.node(home).kill()
+	fails(t, invokeQuietly(w.rs[1], session), ErrUnknownSession)
+	if got := w.rs[1].Stats().Lost; got != 1 {
+		t.Errorf("lost = %d, want 1", got)
+	}
+	// The replica that has it cached moves it, and writes it back while it does.
+	if p := invoke(t, w.rs[0], session); p.get("result", "node") != string(w.other(home).id) {
+		t.Errorf("%s", p.Body)
+	}
+	if got := invoke(t, w.rs[1], session).get("result", "node"); got != string(w.other(home).id) {
+		t.Errorf("after the write-back the other replica's call ran on %q", got)
+	}
+}
+
+// Not lost but not to be had: the store may be back soon, so the client is asked to wait.
+func TestUnreplayableWithStoreAway(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	session, home := begin(t, w.rs[0], testServer)
+	w.store.setDown(true)
+	w.node(home).kill()
+	e := fails(t, invokeQuietly(w.rs[1], session), ErrNoReplica)
+	if e.RetryAfter <= 0 {
+		t.Error("no Retry-After")
+	}
+	w.store.setDown(false)
+	if got := invoke(t, w.rs[1], session).get("result", "node"); got != string(w.other(home).id) {
+		t.Errorf("with the store back the call ran on %q", got)
+	}
+}
+
+// Expired everywhere: the id alone does not bring a session back.
+func TestExpiredSession(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r := w.rs[0]
+	for _, scope := range []string{testServer, ""} {
+		home, epoch, name := store.NodeID("node-1"), store.Epoch(1), testServer
+		if scope == "" {
+			home, epoch, name = "", 0, store.ScopeAll
+		}
+		tok, err := r.cfg.Keys.Mint(name, "", home, epoch, time.Now().Add(-2*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fails(t, do(r, Request{Scope: scope, SessionID: tok.String(), Body: []byte(message("1", "ping", ""))}), ErrUnknownSession)
+	}
+}
+
+// A cached session that was idle for its whole life is not taken on trust.
+func TestIdleCacheEntryIsCheckedAgain(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	r := w.rs[0]
+	session, home := begin(t, r, testServer)
+	s, _ := r.cache.Peek(mustToken(t, r, session).random)
+	age := func() {
+		s.mu.Lock()
+		s.seen = time.Now().Add(-2 * time.Hour)
+		s.mu.Unlock()
+	}
+	age()
+	before := r.Stats().StoreReads
+	invoke(t, r, session)
+	if got := r.Stats().StoreReads - before; got != 1 {
+		t.Errorf("%d reads for a session idle for too long, want 1", got)
+	}
+	age()
+	w.store.wipe() // expired there
+	w.node(home).restart()
+	w.show()
+	fails(t, invokeQuietly(r, session), ErrUnknownSession)
+}
+
+func TestRenewalIsBatched(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r := w.rs[0]
+	a, _ := begin(t, r, testServer)
+	b, _ := begin(t, r, testServer)
+	for range 50 {
+		invoke(t, r, a)
+	}
+	r.renew(context.Background())
+	if w.store.ops["touch"] != 1 || len(w.store.touched) != 2 {
+		t.Errorf("%d renewals of %d sessions, want one of both", w.store.ops["touch"], len(w.store.touched))
+	}
+	r.renew(context.Background())
+	if w.store.ops["touch"] != 1 {
+		t.Error("sessions that were not used were renewed")
+	}
+	w.store.setDown(true)
+	invoke(t, r, b)
+	r.renew(context.Background())
+	w.store.setDown(false)
+	w.store.touched = nil
+	r.renew(context.Background())
+	if want := mustToken(t, r, b).SessionID(); !slices.Contains(w.store.touched, want) {
+		t.Error("a renewal that failed was not tried again")
+	}
+}
