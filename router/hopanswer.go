@@ -188,7 +188,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := a.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		a.err, a.keep = err, false
 	}
 	return n, err
@@ -287,7 +287,7 @@ func readLine(br *bufio.Reader, room *int) ([]byte, error) {
 
 // cut marks a connection that ended too soon. It hides io.EOF, which means a good end here.
 func cut(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("%w: %w", errCut, err)

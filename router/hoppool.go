@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -39,10 +38,6 @@ type conn struct {
 	since      time.Time // idle since
 	prev, next *conn     // ring of the peer's connections in use; guarded by peer.mu
 }
-
-// errAborted is the cause of a connection that was closed under a request because its node was
-// given up.
-var errAborted = errors.New("the node was given up")
 
 // conn takes a live connection from the pool or dials one. With fresh it always dials.
 func (p *peer) conn(ctx context.Context, fresh bool) (*conn, error) {

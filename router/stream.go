@@ -98,7 +98,7 @@ func (c *call) relayPlain(a *answer) error {
 	if _, err := c.w.Write(body); err != nil || a.ended {
 		return nil // with an error the client has gone
 	}
-	if _, err := io.CopyN(c.w, a, maxAnswer); err != io.EOF {
+	if _, err := io.CopyN(c.w, a, maxAnswer); !errors.Is(err, io.EOF) {
 		// The client has the beginning: a connection that breaks is the only thing left to tell
 		// it that there is no end.
 		panic(http.ErrAbortHandler)
@@ -140,7 +140,7 @@ func readSome(a *answer, buf []byte, limit int) ([]byte, error) {
 		}
 		n, err := a.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return buf, nil
 		}
 		if err != nil {
@@ -172,7 +172,7 @@ func (c *call) relayStream(a *answer) error {
 			if c.final || c.requestID() == nil {
 				return nil // the rest is of no interest to anyone
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return fmt.Errorf("%w: the stream ended without a response", errCut)
 			}
 			return err
