@@ -151,7 +151,9 @@ const settle = 200 * time.Millisecond
 // http.Server.Shutdown hangs up on those whose request it has not read by then.
 func (s *Server) closeDoor(l *lastly, served <-chan error) {
 	l.end()
-	<-served
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		s.log.Warn("listening ended otherwise than by closing", "err", err)
+	}
 	time.Sleep(settle)
 }
 
