@@ -91,6 +91,7 @@ func (s *service) serveNode(ctx context.Context) error {
 	id := store.NodeID(cmp.Or(c.Node.ID, madeUpName()))
 	cfg := s.worker(id)
 	cfg.Listener, cfg.CoordinatorURL, cfg.URL, cfg.PodIP = l, c.Node.CoordinatorURL, c.Node.URL, s.app.getenv("POD_IP")
+	cfg.LameDuck = lameDuck
 	if cfg.URL == "" && cfg.PodIP == "" {
 		cfg.URL = listenedURL(s.host, portOf(l))
 	}
@@ -219,6 +220,9 @@ func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, emb
 	}
 	cfg := s.worker(store.NodeID(cmp.Or(s.settings.Cluster.Node.ID, madeUpName())))
 	cfg.Listener, cfg.CoordinatorURL, cfg.URL = l, coordinatorURL, addr.baseURL(l)
+	if !embedded {
+		cfg.LameDuck = lameDuck // other coordinators may call it
+	}
 	return startWorker(ctx, cfg, s.log)
 }
 

@@ -28,6 +28,10 @@ type workerConfig struct {
 	Interval       time.Duration
 	SessionTimeout time.Duration
 	Listener       net.Listener
+	// LameDuck is how long the listener is kept open once the node has left the fleet, so that
+	// coordinators that have not heard of it are told to go elsewhere and need not guess whether
+	// a call ran.
+	LameDuck time.Duration
 }
 
 // worker is a running node: its listener, its servers and its lease.
@@ -37,6 +41,8 @@ type worker struct {
 	beat  *part // the lease
 	nudge *part // tells the agent when the servers change
 	lease *heartbeat.Lease
+
+	lameDuck time.Duration
 }
 
 // currentLease lets a node ask a lease that is made after it: the agent needs the node first.
@@ -65,7 +71,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	}
 	lease.Lease = agent.Lease()
 	name := "node " + string(cfg.ID)
-	w := &worker{lease: agent.Lease()}
+	w := &worker{lease: agent.Lease(), lameDuck: cfg.LameDuck}
 	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), nodeDrain, log))
 	w.run = launch(ctx, name, n.Run)
 	w.beat = launch(ctx, name, agent.Run)
@@ -91,17 +97,23 @@ func (w *worker) parts() []*part {
 }
 
 // stop drains the node and stops its servers, children included, while the lease is kept;
-// then it deregisters and stops listening. It returns what a part had failed with.
+// then it deregisters, refuses what still comes for a while, and stops listening. It returns
+// what a part had failed with.
 func (w *worker) stop() error { // also of nil, which has nothing to stop
 	if w == nil {
 		return nil
 	}
 	err := w.run.stop()
 	_ = w.nudge.stop() // cannot fail
-	for _, p := range []*part{w.beat, w.http} {
-		if e := p.stop(); err == nil {
-			err = e
-		}
+	if e := w.beat.stop(); err == nil {
+		err = e
+	}
+	select {
+	case <-time.After(w.lameDuck):
+	case <-w.http.done:
+	}
+	if e := w.http.stop(); err == nil {
+		err = e
 	}
 	return err
 }
