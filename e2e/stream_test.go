@@ -159,9 +159,13 @@ func TestProgressThroughTheSDKs(t *testing.T) {
 		if _, err := s.CallTool(t.Context(), params); err != nil {
 			t.Fatal(err)
 		}
-		if len(got) != 3 {
-			t.Errorf("%d progress notifications, want 3", len(got))
-		}
+		// The SDK hands them over beside the result, which may be there first.
+		harness.Eventually(t, 5*time.Second, "three progress notifications", func() error {
+			if len(got) != 3 {
+				return fmt.Errorf("%d", len(got))
+			}
+			return nil
+		})
 	})
 	t.Run("mcp-go", func(t *testing.T) {
 		cl := connectMCPGo(t, url).(mcpGoClient)
@@ -173,9 +177,12 @@ func TestProgressThroughTheSDKs(t *testing.T) {
 		if _, err := cl.CallTool(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}
-		if len(got) != 3 {
-			t.Errorf("%d notifications, want 3", len(got))
-		}
+		harness.Eventually(t, 5*time.Second, "three notifications", func() error {
+			if len(got) != 3 {
+				return fmt.Errorf("%d", len(got))
+			}
+			return nil
+		})
 	})
 	t.Run("typescript", func(t *testing.T) {
 		cl := connectTypeScript(t, url).(*typeScriptClient)
