@@ -21,7 +21,7 @@ build: ## build the binary into .bin/mcphub
 demo: build ## run a whole small cluster in one process and print what to open
 	$(BIN)/mcphub demo
 
-test: ## everything the checks run, installing what is missing (about ten minutes)
+test: ## everything the checks run, installing what is missing (ten to twenty minutes)
 	@test/check.sh
 
 unit: ## unit tests, on loopback only, in under a minute
@@ -56,7 +56,7 @@ cover: ## unit test coverage, as coverage.html
 
 lint: ## golangci-lint
 	@test/install.sh lint
-	$(BIN)/golangci-lint run ./...
+	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go')
