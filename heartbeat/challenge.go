@@ -48,6 +48,8 @@ type challengeRequest struct {
 	ID    store.NodeID `json:"id"`
 }
 
+// challengeAnswer names the instance only where the cluster has a secret: without one the
+// instance is the key of the MAC, and whoever learns it can answer for the node.
 type challengeAnswer struct {
 	ID       store.NodeID   `json:"id"`
 	Instance store.Instance `json:"instance"`
@@ -71,12 +73,21 @@ func (c *challenger) challenge(ctx context.Context, n store.Node) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %s did not answer POST /api/node/challenge as a node does", ErrUnproven, n.URL)
-	case answer.ID != n.ID || answer.Instance != n.Instance:
-		return fmt.Errorf("%w: another process answers at %s", ErrUnproven, n.URL)
-	case !equal(answer.MAC, ChallengeMAC(c.secret, ask.Nonce, n.ID, n.Instance)):
+	case answer.ID == n.ID && equal(answer.MAC, ChallengeMAC(c.secret, ask.Nonce, n.ID, n.Instance)):
+		return nil
+	case answer.ID == n.ID && c.otherSecret(answer, n):
 		return fmt.Errorf("%w: the process at %s has another cluster secret", ErrUnproven, n.URL)
 	}
-	return nil
+	return fmt.Errorf("%w: another process answers at %s", ErrUnproven, n.URL)
+}
+
+// otherSecret says whether an answer of the right id is wrong for its secret: an answer that
+// names its instance was made with one, and one that does not was made without.
+func (c *challenger) otherSecret(answer challengeAnswer, n store.Node) bool {
+	if answer.Instance == "" {
+		return c.secret != ""
+	}
+	return answer.Instance == n.Instance
 }
 
 func (c *challenger) ask(ctx context.Context, url string, ask challengeRequest) (challengeAnswer, error) {

@@ -28,7 +28,11 @@ func answering(t *testing.T, secret string, id store.NodeID, instance store.Inst
 		if len(ask.Nonce) != 32 || ask.ID == "" {
 			t.Errorf("challenge %+v", ask)
 		}
-		_ = json.NewEncoder(w).Encode(challengeAnswer{ID: id, Instance: instance, MAC: ChallengeMAC(secret, ask.Nonce, id, instance)})
+		a := challengeAnswer{ID: id, MAC: ChallengeMAC(secret, ask.Nonce, id, instance)}
+		if secret != "" {
+			a.Instance = instance
+		}
+		_ = json.NewEncoder(w).Encode(a)
 	}))
 	t.Cleanup(srv.Close)
 	return srv
@@ -49,6 +53,8 @@ func TestChallenge(t *testing.T) {
 		{"other secret", "s", "t", "node-1", instanceA, ErrUnproven, "secret"},
 		{"node without secret", "s", "", "node-1", instanceA, ErrUnproven, "secret"},
 		{"other node", "s", "s", "node-2", instanceA, ErrUnproven, "another process"},
+		{"other instance, no secret", "", "", "node-1", instanceB, ErrUnproven, "another process"},
+		{"coordinator without secret", "", "s", "node-1", instanceA, ErrUnproven, "secret"},
 		{"other instance", "s", "s", "node-1", instanceB, ErrUnproven, "another process"},
 	}
 	for _, tt := range tests {

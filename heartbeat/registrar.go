@@ -151,7 +151,8 @@ func (r *Registrar) claim(ctx context.Context, n store.Node) (store.Node, error)
 // Beat renews a lease and stores what the node says of itself now.
 //
 // Its errors are those of Register, and store.ErrEpoch: another process has registered under
-// the id since, or the epoch was never given. While Redis is away a node that this replica knows under
+// the id since, the epoch was never given, or the address is new and the node still answers at
+// the one before. While Redis is away a node that this replica knows under
 // the same epoch, instance and address is granted its lease again without it: nobody else can
 // have registered meanwhile, and a fleet must not fence itself because its store is gone.
 func (r *Registrar) Beat(ctx context.Context, rec Record) (Grant, error) {
@@ -202,6 +203,11 @@ func (r *Registrar) prove(ctx context.Context, n store.Node) (*store.Node, error
 	}
 	if err := r.challenge(ctx, n); err != nil {
 		return nil, err
+	}
+	// A node that has moved no longer answers where it was. One that can be reached in two
+	// ways registers again, which anyone sees: a new epoch and a line in the log.
+	if before != nil && before.Instance == n.Instance && before.URL != n.URL && r.challenge(ctx, *before) == nil {
+		return nil, fmt.Errorf("beat of node %s from another address while it answers at %s: register again: %w", n.ID, before.URL, store.ErrEpoch)
 	}
 	// A higher epoch than the store's means that the store lost its last writes, or that
 	// somebody made it up to take the id without registering.

@@ -175,9 +175,14 @@ func TestDuplicateRace(t *testing.T) {
 
 func TestBeatIsChallengedWhenTheAddressIsNew(t *testing.T) {
 	m, j := newMemStore(), &journal{}
-	asked := 0
+	asked, home := 0, registering().URL
 	r := testRegistrar(m, looking{m}, j)
-	r.challenge = func(context.Context, store.Node) error { asked++; return nil }
+	r.challenge = func(_ context.Context, n store.Node) error {
+		if asked++; n.URL != home {
+			return ErrUnproven
+		}
+		return nil
+	}
 	if _, err := r.Register(t.Context(), registering()); err != nil {
 		t.Fatal(err)
 	}
@@ -194,8 +199,8 @@ func TestBeatIsChallengedWhenTheAddressIsNew(t *testing.T) {
 		}
 	}
 	beat(0, "a beat as ever")
-	rec.URL = "http://10.0.0.7:3001"
-	beat(1, "a new address")
+	rec.URL, home = "http://10.0.0.7:3001", "http://10.0.0.7:3001"
+	beat(2, "a new address, and none at the old one")
 	beat(0, "the same address again")
 	m.flush()
 	beat(1, "a node that the fleet has forgotten")
@@ -204,6 +209,30 @@ func TestBeatIsChallengedWhenTheAddressIsNew(t *testing.T) {
 	}
 	if n, ok := m.node("node-1"); !ok || n.Epoch != 1 {
 		t.Errorf("stored %+v, %v, want the node back under epoch 1", n, ok)
+	}
+}
+
+// Whoever knows a node's instance cannot draw it to another address while it lives.
+func TestBeatFromAnotherAddressWhileTheNodeAnswersAtItsOwn(t *testing.T) {
+	m, j := newMemStore(), &journal{}
+	r := testRegistrar(m, looking{m}, j)
+	if _, err := r.Register(t.Context(), registering()); err != nil {
+		t.Fatal(err)
+	}
+	for e := store.Epoch(1); e < 4; e++ {
+		rec := registering()
+		rec.URL, rec.Epoch = "http://10.0.0.66:3001", e
+		_, err := r.Beat(t.Context(), rec)
+		n, _ := m.node("node-1")
+		if !errors.Is(err, store.ErrEpoch) || n.URL != registering().URL {
+			t.Errorf("Beat() under epoch %d = %v with %s stored, want ErrEpoch and the address as it was", e, err, n.URL)
+		}
+		if err != nil && strings.Contains(err.Error(), string(instanceA)) {
+			t.Errorf("the refusal tells the instance: %v", err)
+		}
+	}
+	if strings.Contains(strings.Join(j.lines, "\n"), string(instanceA)) {
+		t.Errorf("the log tells the instance: %q", j.lines)
 	}
 }
 
@@ -319,10 +348,17 @@ func TestBeatsWithoutRedis(t *testing.T) {
 	m.setDown(nil)
 	m.readOnly = true
 	rec.URL = "http://10.0.0.9:3001"
+	r.challenge = func(_ context.Context, n store.Node) error {
+		if n.URL != rec.URL {
+			return ErrUnproven
+		}
+		return nil
+	}
 	if _, err := r.Beat(t.Context(), rec); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Beat() from a new address on a read-only Redis = %v, want ErrUnavailable", err)
 	}
 	m.setDown(store.ErrUnavailable)
+	r.challenge = func(context.Context, store.Node) error { return nil }
 	if _, err := r.Register(t.Context(), registering()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Register() = %v, want ErrUnavailable", err)
 	}

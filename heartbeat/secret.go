@@ -22,7 +22,7 @@ func GrantProof(secret string, instance store.Instance, e store.Epoch, credentia
 
 // ChallengeMAC is a node's answer to POST /api/node/challenge: it shows that the process at
 // the address is this instance of the node. Without a cluster secret the key is the instance
-// itself, which only the node and the coordinators know.
+// itself, which only the node and the coordinators know; so it is told to nobody else.
 func ChallengeMAC(secret string, nonce string, id store.NodeID, instance store.Instance) string {
 	key := secret
 	if key == "" {

@@ -45,7 +45,9 @@ func (n *Node) serveHealth(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok", "id": string(n.cfg.ID)})
 }
 
-// serveChallenge proves to a coordinator that this address is this instance of the node.
+// serveChallenge proves to a coordinator that this address is this instance of the node. The
+// instance is named only where a secret is the key: without one it is the key itself, and
+// anyone may ask.
 func (n *Node) serveChallenge(c echo.Context) error {
 	var q struct {
 		Nonce string       `json:"nonce"`
@@ -61,10 +63,14 @@ func (n *Node) serveChallenge(c echo.Context) error {
 	if q.ID != n.cfg.ID {
 		return fail(c.Response(), http.StatusNotFound, "another node lives at this address: "+string(n.cfg.ID))
 	}
-	return c.JSON(http.StatusOK, map[string]string{
-		"id": string(n.cfg.ID), "instance": string(n.cfg.Instance),
+	answer := map[string]string{
+		"id":  string(n.cfg.ID),
 		"mac": heartbeat.ChallengeMAC(n.cfg.Secret, q.Nonce, q.ID, n.cfg.Instance),
-	})
+	}
+	if n.cfg.Secret != "" {
+		answer["instance"] = string(n.cfg.Instance)
+	}
+	return c.JSON(http.StatusOK, answer)
 }
 
 func isNonce(s string) bool {
