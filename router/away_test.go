@@ -2,10 +2,14 @@ package router
 
 import (
 	"context"
+	"net/http"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -231,4 +235,69 @@ func TestRenewalIsBatched(t *testing.T) {
 	if want := mustToken(t, r, b).SessionID(); !slices.Contains(w.store.touched, want) {
 		t.Error("a renewal that failed was not tried again")
 	}
+}
+
+// A place that the store was never told of, because it had lost the session and this replica
+// does not know how to write it back, gives way to the place that the store has later.
+func TestUnsavedPlaceOfALostSessionGivesWay(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	knows, guest := w.rs[0], w.rs[1]
+	ctx := context.Background()
+	session, home := begin(t, knows, testServer)
+	w.store.setDown(true)
+	n := w.node(home)
+	n.mu.Lock()
+	n.epoch = 2 // the same process under a new epoch: its sessions are there
+	n.mu.Unlock()
+	w.show()
+	invoke(t, guest, session) // it knows the id only
+	w.store.wipe()
+	w.store.setDown(false)
+	guest.catchUp(ctx)
+	guest.catchUp(ctx)
+	invoke(t, knows, session)
+	knows.renew(ctx)
+	knows.catchUp(ctx) // written back
+	n.setHook(func(rw http.ResponseWriter, _ *http.Request, _ *wire.Frame) bool {
+		refuseAs(rw, http.StatusServiceUnavailable, wire.RefusedLease)
+		return true
+	})
+	at := invoke(t, knows, session).get("result", "node")
+	n.setHook(nil)
+	if at == string(home) {
+		t.Fatal("the session did not move")
+	}
+	s, _ := guest.cache.Peek(mustToken(t, guest, session).random)
+	guest.reload(ctx, s) // the hint of the move
+	if got := invoke(t, guest, session).get("result", "node"); got != at {
+		t.Errorf("the session was moved to %s, the other replica calls %s", at, got)
+	}
+}
+
+// Requests that share one look at the store do not share the error that comes of it.
+func TestSharedErrorsKeepTheirIDs(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r := w.rs[0]
+	tok, err := r.cfg.Keys.Mint(store.ScopeAll, "", "", 0, time.Now().Add(-2*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests = 8
+	goOn := make(chan struct{})
+	w.store.mu.Lock()
+	w.store.onRead = func() { <-goOn }
+	w.store.mu.Unlock()
+	var all sync.WaitGroup
+	for i := range requests {
+		all.Go(func() {
+			id := strconv.Itoa(100 + i)
+			p := do(r, Request{SessionID: tok.String(), Body: []byte(message(id, "tools/list", ""))})
+			if e := fails(t, p, ErrUnknownSession); string(e.ID) != id {
+				t.Errorf("request %s was answered under the id %s", id, e.ID)
+			}
+		})
+	}
+	eventually(t, "all requests are under way", func() bool { return r.Stats().InFlight == requests })
+	close(goOn)
+	all.Wait()
 }

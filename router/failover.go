@@ -46,8 +46,7 @@ func (r *Router) served(s *session, b bound, n *store.Node) {
 	// The same process under a new epoch, or a place that the store has not agreed to yet.
 	next := b
 	next.Binding, next.guessed, next.unsaved = store.Binding{Node: n.ID, Epoch: n.Epoch}, false, true
-	if cur, ok := s.place(b.server); ok && cur.gen == b.gen {
-		s.settle(next)
+	if s.settleIf(b.gen, next) {
 		r.todo.bind(s, b.server, b.Binding)
 	}
 }
@@ -135,7 +134,7 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 
 // consult asks the store what it holds. Another coordinator may have moved the session already.
 func (m *mover) consult(ctx context.Context) (place bound, done bool, err error) {
-	rec, err := m.r.read(ctx, m.s.tok)
+	rec, err := m.r.read(ctx, m.s)
 	switch {
 	case err == nil:
 	case errors.Is(err, store.ErrEnded):
@@ -148,7 +147,6 @@ func (m *mover) consult(ctx context.Context) (place bound, done bool, err error)
 		m.away = true
 		return m.from, false, nil
 	}
-	m.s.learn(rec)
 	m.old = rec.Bindings[m.server]
 	if m.old == (store.Binding{}) || m.old == m.from.Binding {
 		return m.from, false, nil

@@ -370,3 +370,38 @@ func TestDialEvidence(t *testing.T) {
 		}
 	}
 }
+
+// A record that was read before a session moved, and arrives after, does not send this replica
+// back to the old node.
+func TestOldReadDoesNotUndoAMove(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	r, other := w.rs[0], w.rs[1]
+	session, home := begin(t, r, testServer)
+	invoke(t, other, session)
+	s, _ := r.cache.Peek(mustToken(t, r, session).random)
+
+	read, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	w.store.mu.Lock()
+	w.store.onRead = func() { close(read); <-goOn }
+	w.store.mu.Unlock()
+	go func() { defer close(done); r.reload(context.Background(), s) }()
+	<-read
+	w.node(home).setHook(func(rw http.ResponseWriter, _ *http.Request, _ *wire.Frame) bool {
+		refuseAs(rw, http.StatusServiceUnavailable, wire.RefusedLease)
+		return true
+	})
+	at := invoke(t, r, session).get("result", "node")
+	w.node(home).setHook(nil)
+	close(goOn)
+	<-done
+	if at == string(home) {
+		t.Fatal("the session did not move")
+	}
+	o, _ := other.cache.Peek(mustToken(t, other, session).random)
+	other.reload(context.Background(), o) // the hint of the move
+	for name, r := range map[string]*Router{"that moved it": r, "that was told": other} {
+		if got := invoke(t, r, session).get("result", "node"); got != at {
+			t.Errorf("the replica %s calls %s, and the session was moved to %s", name, got, at)
+		}
+	}
+}

@@ -21,6 +21,7 @@ type fakeStore struct {
 	ops      map[string]int
 	subs     []chan store.Hint
 	onBind   func() // called without the lock, before a bind
+	onRead   func() // called once without the lock, after a session was read
 }
 
 func newFakeStore() *fakeStore {
@@ -117,6 +118,18 @@ func (s *fakeStore) CreateSession(_ context.Context, rec store.Session, _ time.D
 }
 
 func (s *fakeStore) Session(_ context.Context, id store.SessionID) (store.Session, error) {
+	rec, err := s.session(id)
+	s.mu.Lock()
+	wait := s.onRead
+	s.onRead = nil
+	s.mu.Unlock()
+	if wait != nil {
+		wait()
+	}
+	return rec, err
+}
+
+func (s *fakeStore) session(id store.SessionID) (store.Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.op("session"); err != nil {

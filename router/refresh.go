@@ -276,11 +276,14 @@ func (r *Router) writeBinds(ctx context.Context) bool {
 			ok = false
 		case errors.Is(err, store.ErrEnded):
 			p.s.end()
-		case err == nil && won == b.Binding:
+		case err == nil && won == b.Binding, errors.Is(err, store.ErrNotFound):
+			// A session that the store has lost is written back by whoever knows its initialize,
+			// and that place then counts: it must not be held against it that this one was never
+			// agreed to.
 			p.s.saved(b)
 		case err == nil:
 			r.stats.followed.Add(1)
-			p.s.settle(bound{server: key.server, Binding: won, adopted: time.Now()})
+			p.s.settleIf(b.gen, bound{server: key.server, Binding: won, adopted: time.Now()})
 			if won.Node != b.Node {
 				r.closeUpstream(ctx, p.s, key.server, b.Binding)
 			}
@@ -303,10 +306,9 @@ func (r *Router) readSessions(ctx context.Context) bool {
 
 // reload brings a cached session up to date with the store. It is false if the store is away.
 func (r *Router) reload(ctx context.Context, s *session) bool {
-	rec, err := r.read(ctx, s.tok)
+	_, err := r.read(ctx, s)
 	switch {
 	case err == nil:
-		s.learn(rec)
 	case errors.Is(err, store.ErrEnded):
 		s.mu.Lock()
 		first := !s.ended

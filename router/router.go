@@ -231,12 +231,16 @@ func idOf(body []byte) []byte {
 	return f.IDBytes()
 }
 
-// withID puts the message's id into an error that has none.
+// withID gives the request its own copy of an error, with the message's id in it: requests that
+// came at the same moment may share one.
 func withID(err error, body []byte) error {
-	if e, ok := errors.AsType[*Error](err); ok && e.ID == nil {
-		e.ID = idOf(body)
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.ID != nil {
+		return err
 	}
-	return err
+	own := *e
+	own.ID = idOf(body)
+	return &own
 }
 
 // start answers a request without a session id, which must be initialize.

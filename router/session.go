@@ -62,12 +62,8 @@ func newSession(tok Token, req *Request) *session {
 func (s *session) place(server store.ServerID) (bound, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, b := range s.bound {
-		if b.server == server {
-			return b, true
-		}
-	}
-	return bound{server: server}, false
+	b := s.lookup(server)
+	return b, b.gen > 0
 }
 
 // places are all bindings.
@@ -97,21 +93,44 @@ func (s *session) set(b bound) bound {
 	return b
 }
 
+// settleIf records a place unless the one that was seen at generation gen has changed since: an
+// answer that was long under way does not undo what was done meanwhile. It says whether it did.
+func (s *session) settleIf(gen int, b bound) (done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done = s.lookup(b.server).gen == gen; done {
+		s.set(b)
+	}
+	return done
+}
+
+// lookup is the place for a server, or the zero place. Callers hold mu.
+func (s *session) lookup(server store.ServerID) bound {
+	for _, b := range s.bound {
+		if b.server == server {
+			return b
+		}
+	}
+	return bound{server: server}
+}
+
 // learn takes over what the store knows, except where the store has yet to hear of a place
-// chosen here.
-func (s *session) learn(rec store.Session) {
+// chosen here, and where a place has changed since before, which are the places as they were
+// when the store was asked: what it said of those is old.
+func (s *session) learn(rec store.Session, before []bound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.init, s.era = rec.Init, rec.Era
 	s.stored, s.lapsed = true, false
 	for server, b := range rec.Bindings {
-		old, had := bound{}, false
-		for _, o := range s.bound {
+		gen := 0
+		for _, o := range before {
 			if o.server == server {
-				old, had = o, true
+				gen = o.gen
 			}
 		}
-		if b != (store.Binding{}) && (!had || (old.Binding != b && !old.unsaved)) {
+		now := s.lookup(server)
+		if b != (store.Binding{}) && now.Binding != b && !now.unsaved && now.gen == gen {
 			s.set(bound{server: server, Binding: b, adopted: time.Now()})
 		}
 	}
@@ -220,9 +239,8 @@ func (r *Router) load(ctx context.Context, tok Token, req *Request, known *sessi
 			}
 		}
 		old := time.Since(tok.Issued) > r.cfg.SessionTimeout+clockSlack
-		switch rec, err := r.read(context.WithoutCancel(ctx), tok); {
+		switch _, err := r.read(context.WithoutCancel(ctx), s); {
 		case err == nil:
-			s.learn(rec)
 		case errors.Is(err, store.ErrEnded):
 			s.end()
 		case errors.Is(err, store.ErrNotFound):
@@ -245,12 +263,16 @@ func (r *Router) load(ctx context.Context, tok Token, req *Request, known *sessi
 	return v.(*session), nil
 }
 
-// read reads a session from the store, within the bound.
-func (r *Router) read(ctx context.Context, tok Token) (store.Session, error) {
+// read reads a session from the store, within the bound, and has it learn what is there.
+func (r *Router) read(ctx context.Context, s *session) (store.Session, error) {
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	r.stats.storeReads.Add(1)
-	rec, err := r.store.Session(ctx, tok.SessionID())
+	before := s.places()
+	rec, err := r.store.Session(ctx, s.tok.SessionID())
 	r.noteStore(err)
+	if err == nil {
+		s.learn(rec, before)
+	}
 	return rec, err
 }

@@ -130,9 +130,7 @@ func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Reque
 // them runs it, only they know. Where the session sits, another coordinator may have settled,
 // so the store is asked.
 func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session) {
-	if rec, err := r.read(ctx, s.tok); err == nil {
-		s.learn(rec)
-	}
+	_, _ = r.read(ctx, s) // what cannot be read now stays as it is known here
 	r.eachPlace(ctx, s, func(ctx context.Context, n *store.Node, server store.ServerID) {
 		a, err := r.hop.send(ctx, n.URL, &outgoing{
 			method: http.MethodPost, server: server, token: s.tok.text, epoch: n.Epoch,
