@@ -131,7 +131,7 @@ func TestEmptiedStoreIsFilledAgain(t *testing.T) {
 }
 
 // The store lost the session, its node is dead, and this replica never saw its initialize:
-// nobody can replay it, so the client must start anew, and is told at once.
+// unless somebody writes it back, nobody can replay it, and the client must start anew.
 func TestLostSession(t *testing.T) {
 	w := newWorld(t, 2, 2)
 	session, home := begin(t, w.rs[0], testServer)
@@ -140,6 +140,11 @@ func TestLostSession(t *testing.T) {
 		t.Errorf("with its node alive the session was served by %q", got)
 	}
 	w.node(home).kill()
+	e := fails(t, invokeQuietly(w.rs[1], session), ErrUnavailable)
+	if v, ok := e.Data.(*verdict); !ok || v.Outcome != "not_executed" || v.TraceID == "" || e.Code != wire.CodeNotExecuted || e.RetryAfter <= 0 {
+		t.Errorf("while it may be written back: %+v, data %+v", e, e.Data)
+	}
+	waitedFor(t, w.rs[1], session)
 	fails(t, invokeQuietly(w.rs[1], session), ErrUnknownSession)
 	if got := w.rs[1].Stats().Lost; got != 1 {
 		t.Errorf("lost = %d, want 1", got)
@@ -300,4 +305,117 @@ func TestSharedErrorsKeepTheirIDs(t *testing.T) {
 	eventually(t, "all requests are under way", func() bool { return r.Stats().InFlight == requests })
 	close(goOn)
 	all.Wait()
+}
+
+// waitedFor lets the time pass that a lost session is waited for.
+func waitedFor(t testing.TB, r *Router, session string) {
+	t.Helper()
+	s, ok := r.cache.Peek(mustToken(t, r, session).random)
+	if !ok {
+		t.Fatal("the session is not cached")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.missed.IsZero() {
+		t.Fatal("the session was not missed")
+	}
+	s.missed = s.missed.Add(-lossGrace)
+}
+
+// A store that was away and is empty now gets everything back with the first look at it.
+func TestOutageIsFollowedByAFullRenewal(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r := w.rs[0]
+	session, _ := begin(t, r, testServer)
+	r.renew(context.Background())
+	w.store.setDown(true)
+	r.catchUp(context.Background())
+	w.store.wipe()
+	w.store.setDown(false)
+	r.catchUp(context.Background())
+	if _, ok := w.store.get(mustToken(t, r, session).SessionID()); !ok {
+		t.Error("the session was not written back")
+	}
+}
+
+// A store that is emptied without ever being away is noticed, also while nobody asks anything.
+func TestStoreEmptiedUnnoticedIsFilledAgain(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	running(t, w.rs[0])
+	var ids []store.SessionID
+	for range 3 {
+		session, _ := begin(t, w.rs[0], testServer)
+		ids = append(ids, mustToken(t, w.rs[0], session).SessionID())
+	}
+	w.store.wipe()
+	eventually(t, "all sessions are in the store again", func() bool {
+		for _, id := range ids {
+			if _, ok := w.store.get(id); !ok {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// The replica that is asked does not know the session and the store has lost it: the one that
+// knows it is found, and the client notices nothing.
+func TestLostSessionIsSoughtAtOtherReplicas(t *testing.T) {
+	for _, scope := range []string{testServer, ""} {
+		w := newWorld(t, 2, 1)
+		running(t, w.rs[0])
+		asked := w.router(w.store, func(c *Config) { c.PlaceWait = 5 * time.Second })
+		session, home := begin(t, w.rs[0], scope)
+		call := message("7", "tools/call", `{"name":"inc"}`)
+		if scope == "" {
+			call = message("7", "tools/call", `{"name":"memory-inc"}`)
+		} else {
+			w.node(home).kill()
+		}
+		eventually(t, "hints are taken", func() bool {
+			w.store.mu.Lock()
+			defer w.store.mu.Unlock()
+			return len(w.store.subs) > 0
+		})
+		w.rs[0].doubt.witness.Store(nil) // it does not notice by itself
+		w.store.wipe()
+		if p := do(asked, Request{Scope: scope, SessionID: session, Body: []byte(call)}); p.err != nil || p.get("result", "node") == "" {
+			t.Errorf("scope %q: %v %s", scope, p.err, p.Body)
+		}
+	}
+}
+
+// The age of a session proves nothing while the store is in doubt.
+func TestOldSessionWhileTheStoreIsInDoubt(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	r := w.rs[0]
+	tok, err := r.cfg.Keys.Mint(store.ScopeAll, "", "", 0, time.Now().Add(-2*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := begin(t, r, "")
+	w.store.setDown(true)
+	s, _ := r.cache.Peek(mustToken(t, r, other).random)
+	r.reload(context.Background(), s)
+	w.store.wipe()
+	w.store.setDown(false)
+	req := Request{SessionID: tok.String(), Body: []byte(message("1", "tools/list", ""))}
+	if e := fails(t, do(r, req), ErrUnavailable); e.RetryAfter <= 0 || string(e.ID) != "1" || e.Data.(*verdict).TraceID == "" {
+		t.Errorf("%+v, data %+v", e, e.Data)
+	}
+	r.doubt.start = r.doubt.start.Add(-lossGrace) // that much time passes
+	fails(t, do(r, req), ErrUnknownSession)
+}
+
+// What waits for the store is bounded, however many sessions begin while it is away.
+func TestBacklogIsBounded(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	r := w.router(w.store, func(c *Config) { c.CacheSize = 4 })
+	w.store.setDown(true)
+	for range 10 {
+		begin(t, r, testServer)
+	}
+	if got := len(r.todo.creates); got != 4 {
+		t.Errorf("%d sessions wait to be written, want 4", got)
+	}
 }

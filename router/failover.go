@@ -111,8 +111,13 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 		b := store.Binding{Node: c.Node, Epoch: c.Epoch}
 		return m.s.settle(bound{server: m.server, Binding: b, guessed: true}), nil
 	}
-	if init, _, lapsed := m.s.origin(); len(init) == 0 || lapsed {
-		return m.from, m.lost(ctx)
+	if !m.replayable() {
+		if place, done, err = m.await(ctx); done || err != nil {
+			return place, err
+		}
+		if !m.replayable() {
+			return m.from, m.lost(ctx)
+		}
 	}
 	for range maxOpens {
 		c, err := m.choose(ctx)
@@ -141,7 +146,7 @@ func (m *mover) consult(ctx context.Context) (place bound, done bool, err error)
 		m.s.end()
 		return m.from, true, unknownSession(nil)
 	case errors.Is(err, store.ErrNotFound):
-		m.s.setStored(false)
+		m.s.miss()
 		return m.from, false, nil
 	default:
 		m.away = true
@@ -158,6 +163,28 @@ func (m *mover) consult(ctx context.Context) (place bound, done bool, err error)
 	return m.from, false, nil
 }
 
+// replayable says that this replica knows with what the client initialized the session.
+func (m *mover) replayable() bool {
+	init, _, lapsed := m.s.origin()
+	return len(init) > 0 && !lapsed
+}
+
+// await gives the coordinators that may know the session a moment to write it back to a store
+// that has lost it.
+func (m *mover) await(ctx context.Context) (place bound, done bool, err error) {
+	deadline := time.Now().Add(m.r.cfg.PlaceWait)
+	for wait := adoptPause; !m.away && !m.replayable() && m.r.mayReturn(m.s); wait *= 2 {
+		m.r.seek(ctx, m.s.tok.SessionID())
+		if time.Now().Add(wait).After(deadline) || pause(ctx, wait) != nil {
+			break
+		}
+		if place, done, err = m.consult(ctx); done || err != nil {
+			return place, done, err
+		}
+	}
+	return m.from, false, nil
+}
+
 func (m *mover) usable(b store.Binding) bool {
 	x, excluded := m.not[b.Node]
 	return !excluded || b.Epoch > x.epoch
@@ -167,6 +194,9 @@ func (m *mover) usable(b store.Binding) bool {
 func (m *mover) lost(ctx context.Context) error {
 	if m.away { // the store may know, and be back soon
 		return m.r.noReplica(m.server, reasonUnreachable)
+	}
+	if m.r.mayReturn(m.s) {
+		return recovering()
 	}
 	m.r.stats.lost.Add(1)
 	m.r.log.WarnContext(ctx, "session lost", "session", m.s.tok, "server", m.server, "node", m.from.Node)
@@ -298,7 +328,9 @@ func (r *Router) create(ctx context.Context, s *session, rec store.Session) erro
 	defer cancel()
 	err := r.store.CreateSession(ctx, rec, r.cfg.SessionTimeout)
 	r.noteStore(err)
-	s.setStored(err == nil)
+	if s.setStored(err == nil); err == nil {
+		r.doubt.swear(rec.ID)
+	}
 	return err
 }
 

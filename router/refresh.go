@@ -18,7 +18,8 @@ const (
 
 // backlog is what requests leave for Run: nothing in it is waited for. Safe for concurrent use.
 type backlog struct {
-	news chan store.Event
+	news  chan store.Event
+	limit int // of sessions in creates and in reads
 
 	mu      sync.Mutex
 	touched []*session           // used since the last renewal
@@ -39,9 +40,9 @@ type rebound struct {
 	old store.Binding
 }
 
-func newBacklog() backlog {
+func newBacklog(limit int) backlog {
 	return backlog{
-		news: make(chan store.Event, queued), creates: map[sid]*session{}, reads: map[sid]*session{},
+		limit: max(1, limit), news: make(chan store.Event, queued), creates: map[sid]*session{}, reads: map[sid]*session{},
 		ends: map[sid]*session{}, binds: map[bindKey]*rebound{},
 	}
 }
@@ -55,13 +56,21 @@ func (b *backlog) touch(s *session) {
 func (b *backlog) create(s *session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.creates[s.tok.random] = s
+	keep(b.creates, s, b.limit)
 }
 
 func (b *backlog) reread(s *session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reads[s.tok.random] = s
+	keep(b.reads, s, b.limit)
+}
+
+// keep adds a session, unless the limit is reached: while the store is away there may be no end
+// of new ones. One that is left out is looked at again when its time to live is renewed.
+func keep(m map[sid]*session, s *session, limit int) {
+	if _, ok := m[s.tok.random]; ok || len(m) < limit {
+		m[s.tok.random] = s
+	}
 }
 
 func (b *backlog) end(s *session) {
@@ -91,22 +100,15 @@ func (b *backlog) announce(r *Router, e store.Event) {
 	}
 }
 
-// noteStore notes whether the store could be asked.
-func (r *Router) noteStore(err error) {
-	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-		r.storeAway.Store(true)
-	}
-}
-
 // Run does the work that no request waits for, until ctx ends: it renews time to live in
 // batches, writes back what the store does not have, announces moves, takes the hints of other
 // coordinators, looks after nodes that do not answer, and closes idle connections. It returns
 // nil.
 func (r *Router) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	parts.Go(func() { r.every(ctx, min(maxRefresh, r.cfg.SessionTimeout/10), r.renew) })
-	parts.Go(func() { r.every(ctx, min(maxTick, r.cfg.SessionTimeout/10), r.catchUp) })
-	parts.Go(func() { r.every(ctx, maxTick, r.watchNodes) })
+	parts.Go(func() { r.every(ctx, min(maxRefresh, r.cfg.SessionTimeout/10), nil, r.renew) })
+	parts.Go(func() { r.every(ctx, min(maxTick, r.cfg.SessionTimeout/10), r.doubt.wake, r.catchUp) })
+	parts.Go(func() { r.every(ctx, maxTick, nil, r.watchNodes) })
 	parts.Go(func() { r.tellNews(ctx) })
 	parts.Go(func() { r.takeHints(ctx) })
 	<-ctx.Done()
@@ -119,7 +121,8 @@ func (r *Router) Run(ctx context.Context) error {
 	return nil
 }
 
-func (r *Router) every(ctx context.Context, d time.Duration, do func(context.Context)) {
+// every does something each d, and whenever woken.
+func (r *Router) every(ctx context.Context, d time.Duration, woken <-chan struct{}, do func(context.Context)) {
 	t := time.NewTicker(max(d, time.Millisecond))
 	defer t.Stop()
 	for {
@@ -127,6 +130,8 @@ func (r *Router) every(ctx context.Context, d time.Duration, do func(context.Con
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			do(ctx)
+		case <-woken:
 			do(ctx)
 		}
 	}
@@ -159,8 +164,9 @@ func (r *Router) renew(ctx context.Context) {
 			emptied = byID[id].setStored(false) || emptied
 			r.todo.create(byID[id])
 		}
-		if emptied {
-			r.recall() // sessions that nobody has used since are lost too
+		if emptied { // sessions that nobody has used since are lost too
+			r.doubt.sign()
+			r.doubt.look()
 		}
 		for _, id := range lost.Ended {
 			byID[id].end()
@@ -174,14 +180,20 @@ func (r *Router) renew(ctx context.Context) {
 				r.todo.touch(s)
 			}
 		}
+		return
 	}
+	r.doubt.swear(ids[len(ids)-1])
 }
 
-// catchUp does what could not be done when it came up, because the store was away. It stops at
-// the first sign that the store still is.
+// catchUp does what could not be done when it came up, because the store was away, and gives
+// the store what it has lost. It stops at the first sign that the store still is away.
 func (r *Router) catchUp(ctx context.Context) {
-	if r.storeAway.Swap(false) {
+	if !r.askStore(ctx) {
+		return
+	}
+	if r.doubt.recall.Swap(false) {
 		r.recall()
+		r.renew(ctx)
 	}
 	for _, do := range []func(context.Context) bool{r.writeEnds, r.writeSessions, r.writeBinds, r.readSessions} {
 		if !do(ctx) || ctx.Err() != nil {
@@ -194,10 +206,7 @@ func (r *Router) catchUp(ctx context.Context) {
 // back empty, and the next renewal finds what it has lost.
 func (r *Router) recall() {
 	for _, s := range r.cache.Values() {
-		s.mu.Lock()
-		recent := !s.ended && time.Since(s.seen) < r.cfg.SessionTimeout
-		s.mu.Unlock()
-		if recent && s.touched.CompareAndSwap(false, true) {
+		if r.inUse(s) && s.touched.CompareAndSwap(false, true) {
 			r.todo.touch(s)
 		}
 	}
@@ -232,28 +241,31 @@ func (r *Router) writeEnds(ctx context.Context) bool {
 func (r *Router) writeSessions(ctx context.Context) bool {
 	ok := true
 	for _, s := range take(&r.todo, &r.todo.creates) {
-		rec := s.record()
-		s.mu.Lock()
-		ended := s.ended
-		s.mu.Unlock()
-		if ended || len(rec.Init) == 0 {
-			continue // over, or another coordinator knows more than we do
-		}
-		if !ok {
+		if ok = ok && r.writeBack(ctx, s); !ok {
 			r.todo.create(s)
-			continue
-		}
-		switch err := r.create(ctx, s, rec); {
-		case err == nil:
-			r.stats.recovered.Add(1)
-		case errors.Is(err, store.ErrEnded):
-			s.end()
-		default:
-			r.todo.create(s)
-			ok = false
 		}
 	}
 	return ok
+}
+
+// writeBack writes a session that the store does not have. It is false if the store is away.
+func (r *Router) writeBack(ctx context.Context, s *session) bool {
+	rec := s.record()
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if ended || len(rec.Init) == 0 {
+		return true // over, or another coordinator knows more than we do
+	}
+	switch err := r.create(ctx, s, rec); {
+	case err == nil:
+		r.stats.recovered.Add(1)
+	case errors.Is(err, store.ErrEnded):
+		s.end()
+	default:
+		return false
+	}
+	return true
 }
 
 // writeBinds has the store agree to places that were chosen without it. If another coordinator
@@ -318,7 +330,7 @@ func (r *Router) reload(ctx context.Context, s *session) bool {
 			r.closeEverywhere(ctx, s) // whoever ended it may not have known its public id
 		}
 	case errors.Is(err, store.ErrNotFound):
-		s.setStored(false)
+		r.missing(ctx, s)
 	default:
 		return false
 	}
@@ -363,6 +375,7 @@ func (r *Router) takeHints(ctx context.Context) {
 		}
 		for h := range hints {
 			if h.Kind != store.HintSession {
+				r.doubt.look() // hints may have been missed, and the store may have been away
 				continue
 			}
 			if id, ok := parseSID(h.Session); ok {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -69,8 +68,10 @@ type Config struct {
 	ProbeTimeout time.Duration
 	// MoveTimeout bounds moving a session to another node. Zero means 15s.
 	MoveTimeout time.Duration
-	// PlaceWait is how long a request waits for a replica when all that exist have just failed:
-	// a node that restarts is back under a new epoch by then. Zero means 2s, negative none.
+	// PlaceWait is how long a request waits for what is on its way: for a replica when all that
+	// exist have just failed, since a node that restarts is back under a new epoch by then, and
+	// for a session that the store has lost, since a coordinator that knows it writes it back.
+	// Zero means 2s, negative none.
 	PlaceWait time.Duration
 	// TLS is for nodes with https URLs. Nil means the system's roots.
 	TLS *tls.Config
@@ -104,17 +105,17 @@ type Router struct {
 	log   *slog.Logger
 	hop   *hop
 
-	cache     *lru.Cache[sid, *session]
-	loading   singleflight.Group // reads of the store, by session
-	moving    singleflight.Group // placements and moves, by session and server
-	suspects  suspects
-	loads     loads
-	probes    probes
-	budget    budget
-	catalogs  catalogs
-	todo      backlog
-	storeAway atomic.Bool // a call to the store has failed since the last look
-	stats     counters
+	cache    *lru.Cache[sid, *session]
+	loading  singleflight.Group // reads of the store, by session
+	moving   singleflight.Group // placements and moves, by session and server
+	suspects suspects
+	loads    loads
+	probes   probes
+	budget   budget
+	catalogs catalogs
+	todo     backlog
+	doubt    doubt
+	stats    counters
 }
 
 // New makes a router. It starts nothing and touches no network; [Router.Run] does the work that
@@ -134,7 +135,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 			Credential: cfg.Credential, DialTimeout: cfg.DialTimeout, AnswerTimeout: cfg.CallTimeout,
 			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS,
 		}),
-		todo: newBacklog(),
+		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(),
 	}
 	r.loads.now, r.budget.now = time.Now, time.Now
 	r.probes.ask = r.askHealth
@@ -195,7 +196,7 @@ func (r *Router) post(ctx context.Context, w http.ResponseWriter, req *Request) 
 	}
 	s, err := r.session(ctx, req)
 	if err != nil {
-		return withID(err, req.Body)
+		return withID(err, req)
 	}
 	if req.Scope == "" {
 		return r.carryWide(ctx, w, req, s)
@@ -233,13 +234,18 @@ func idOf(body []byte) []byte {
 
 // withID gives the request its own copy of an error, with the message's id in it: requests that
 // came at the same moment may share one.
-func withID(err error, body []byte) error {
+func withID(err error, req *Request) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.ID != nil {
 		return err
 	}
 	own := *e
-	own.ID = idOf(body)
+	own.ID = idOf(req.Body)
+	if v, ok := e.Data.(*verdict); ok {
+		data := *v
+		data.TraceID = traceID(req.Header)
+		own.Data = &data
+	}
 	return &own
 }
 

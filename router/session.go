@@ -25,8 +25,9 @@ type session struct {
 	bound  []bound
 	seen   time.Time // of the last request here
 	ended  bool
-	stored bool // the store has it, as far as is known
-	lapsed bool // idle here beyond its time, and the store does not have it
+	stored bool      // the store has it, as far as is known
+	lapsed bool      // idle here beyond its time, and the store does not have it
+	missed time.Time // when a node was looked for and the store did not have it; zero if it had
 }
 
 // bound is the session's place for one server.
@@ -121,7 +122,7 @@ func (s *session) learn(rec store.Session, before []bound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.init, s.era = rec.Init, rec.Era
-	s.stored, s.lapsed = true, false
+	s.stored, s.lapsed, s.missed = true, false, time.Time{}
 	for server, b := range rec.Bindings {
 		gen := 0
 		for _, o := range before {
@@ -168,8 +169,20 @@ func (s *session) setStored(stored bool) (before bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, s.stored = s.stored, stored
-	s.lapsed = s.lapsed && !stored
+	if stored {
+		s.lapsed, s.missed = false, time.Time{}
+	}
 	return before
+}
+
+// miss notes that the store does not have a session that is to be moved.
+func (s *session) miss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored = false
+	if s.missed.IsZero() {
+		s.missed = time.Now()
+	}
 }
 
 // saved notes that the store has agreed to a place, unless it is another one by now.
@@ -245,6 +258,10 @@ func (r *Router) load(ctx context.Context, tok Token, req *Request, known *sessi
 			s.end()
 		case errors.Is(err, store.ErrNotFound):
 			if tok.Home == "" && old {
+				if r.doubt.lately() {
+					r.seek(ctx, tok.SessionID())
+					return nil, recovering()
+				}
 				return nil, unknownSession(nil)
 			}
 			s.mu.Lock()
@@ -256,8 +273,10 @@ func (r *Router) load(ctx context.Context, tok Token, req *Request, known *sessi
 		r.cache.Add(tok.random, s)
 		return s, nil
 	})
-	if err != nil {
+	if errors.Is(err, ErrUnknownSession) {
 		r.stats.unknown.Add(1)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return v.(*session), nil

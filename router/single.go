@@ -179,7 +179,7 @@ func (r *Router) delete(ctx context.Context, w http.ResponseWriter, req *Request
 	}
 	s, err := r.session(ctx, req)
 	if err != nil {
-		return err
+		return withID(err, req)
 	}
 	if err := r.finish(ctx, s, "session ended by its client"); err != nil {
 		return err

@@ -393,6 +393,8 @@ func TestWideLost(t *testing.T) {
 	w := newWideWorld(t, 2)
 	session, _ := begin(t, w.rs[0], "")
 	w.store.wipe()
+	fails(t, do(w.rs[1], Request{SessionID: session, Body: []byte(tool("a-inc"))}), ErrUnavailable)
+	waitedFor(t, w.rs[1], session)
 	fails(t, do(w.rs[1], Request{SessionID: session, Body: []byte(tool("a-inc"))}), ErrUnknownSession)
 	if p := do(w.rs[0], Request{SessionID: session, Body: []byte(tool("a-inc"))}); p.err != nil {
 		t.Errorf("the replica that began the session: %v", p.err)
