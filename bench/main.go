@@ -131,7 +131,11 @@ func machine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s, %d threads, %s", model, numCPU(), goVersion())
+	load := "unknown"
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		load, _, _ = strings.Cut(string(b), " ")
+	}
+	return fmt.Sprintf("%s, %d threads, load %s before, %s", model, numCPU(), load, goVersion())
 }
 
 // Markers between which the tables stand in the document.
