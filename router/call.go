@@ -145,6 +145,7 @@ func (r *Router) refused(ctx context.Context, n *store.Node, a *answer) *failure
 	if a.refused == wire.RefusedCredential {
 		r.log.ErrorContext(ctx, "node does not accept the fleet credential; do all parts have the same cluster secret?", "node", n.ID)
 	}
+	a.drain()
 	return &failure{state: Refused, reason: reasonRefused, refused: a.refused, node: n}
 }
 

@@ -46,6 +46,8 @@ type hopConfig struct {
 	MaxIdle     int
 	// TLS is for nodes with https URLs; nil means the system's roots.
 	TLS *tls.Config
+	// Control may refuse an address that is about to be dialled; nil allows all.
+	Control func(network, address string, c syscall.RawConn) error
 }
 
 // headLimit bounds the head of an answer, and smallBody is the size up to which a body is

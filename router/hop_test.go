@@ -14,8 +14,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
 func testHop(t testing.TB, edit func(*hopConfig)) *hop {
@@ -447,4 +450,49 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("read %d %q, net/http reads %d %q", a.status, body, ref.StatusCode, want)
 		}
 	})
+}
+
+// An address that the policy forbids is not dialled, whatever its URL looks like, and the node
+// is not tried again until there is news of it.
+func TestForbiddenAddressIsNotDialled(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	var asked []string
+	r := w.router(w.store, func(c *Config) {
+		c.Control = func(_, address string, _ syscall.RawConn) error {
+			asked = append(asked, address)
+			return errors.New("forbidden")
+		}
+	})
+	for range 2 {
+		fails(t, do(r, Request{Scope: testServer, Body: []byte(message("1", "initialize", initParams))}), ErrNoReplica)
+	}
+	if len(asked) != 1 || asked[0] != w.nodes[0].addr {
+		t.Errorf("asked about %v, want %s once", asked, w.nodes[0].addr)
+	}
+	if n := w.nodes[0]; len(n.heads) > 0 {
+		t.Error("the node was shown the credential")
+	}
+}
+
+// A refusal costs no connection, with a body or without.
+func TestRefusalKeepsTheConnection(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	session, home := begin(t, w.rs[0], testServer)
+	n := w.node(home)
+	n.setHook(func(rw http.ResponseWriter, _ *http.Request, _ *wire.Frame) bool {
+		rw.Header().Set(wire.HeaderRefused, wire.RefusedLease)
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(rw, `{"error":"the lease has lapsed"}`)
+		return true
+	})
+	invoke(t, w.rs[0], session) // carried by the other node
+	p, err := w.rs[0].hop.peer("http://" + n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) != 1 || p.busy != 0 {
+		t.Errorf("%d connections are kept and %d in use after a refusal, want one kept", len(p.idle), p.busy)
+	}
 }

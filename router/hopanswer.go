@@ -256,6 +256,18 @@ func (a *answer) expectLine() error {
 	return err
 }
 
+// drainTime bounds the wait for the rest of a body that nobody wants.
+const drainTime = time.Second
+
+// drain reads what is left of a small body, so that its connection can be kept.
+func (a *answer) drain() {
+	if a.ended {
+		return
+	}
+	_ = a.conn.nc.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = readSome(a, nil, smallBody)
+}
+
 // Close gives the connection back, or drops it if the body was not read to its end.
 func (a *answer) Close() {
 	if a.conn == nil {

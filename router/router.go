@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -75,6 +77,9 @@ type Config struct {
 	PlaceWait time.Duration
 	// TLS is for nodes with https URLs. Nil means the system's roots.
 	TLS *tls.Config
+	// Control is asked about each address that is about to be dialled, after names were resolved;
+	// an error keeps the connection from being made. See net.Dialer. Nil allows all.
+	Control func(network, address string, c syscall.RawConn) error
 }
 
 func (c Config) withDefaults() Config {
@@ -133,7 +138,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 		cfg: cfg, fleet: fleet, store: sessions, log: log, cache: cache,
 		hop: newHop(hopConfig{
 			Credential: cfg.Credential, DialTimeout: cfg.DialTimeout, AnswerTimeout: cfg.CallTimeout,
-			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS,
+			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS, Control: cfg.Control,
 		}),
 		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(),
 	}
@@ -249,6 +254,10 @@ func withID(err error, req *Request) error {
 	return &own
 }
 
+// maxInit bounds the params of initialize, which every replica and the store keep for as long as
+// the session lives. Those of real clients have less than 2 KiB.
+const maxInit = 64 << 10
+
 // start answers a request without a session id, which must be initialize.
 func (r *Router) start(ctx context.Context, w http.ResponseWriter, req *Request) error {
 	f, err := wire.Scan(req.Body, wire.ClientLimits)
@@ -265,6 +274,12 @@ func (r *Router) start(ctx context.Context, w http.ResponseWriter, req *Request)
 	}
 	if p := f.ParamsBytes(); len(p) == 0 || p[0] != '{' {
 		return &Error{Err: ErrBadRequest, ID: f.IDBytes(), Code: wire.CodeInvalidParams, Message: "initialize needs params: protocolVersion, capabilities and clientInfo"}
+	}
+	if len(f.ParamsBytes()) > maxInit {
+		return &Error{
+			Err: ErrBadRequest, ID: f.IDBytes(), Code: wire.CodeInvalidParams,
+			Message: fmt.Sprintf("the params of initialize are larger than %d KiB: they are kept for the whole session; send less in capabilities and clientInfo", maxInit>>10),
+		}
 	}
 	if req.Scope == "" {
 		return r.startWide(ctx, w, req, &f)

@@ -170,6 +170,7 @@ func (c *coordinator) carry(ctx context.Context) error {
 	r := router.New(router.Config{
 		Keys: keys, Credential: heartbeat.FleetCredential(key), Coordinator: c.cfg.ID, Version: ourVersion(),
 		SessionTimeout: s.Cluster.Coordinator.StickySessionTimeout, NameSeparator: s.NameSeparator,
+		Control: heartbeat.AddressPolicy{Authenticated: s.Cluster.Secret.Reveal() != ""}.Control,
 	}, c.watcher, c.store, c.log)
 	c.carrier.router.Store(r)
 	return r.Run(ctx)
