@@ -383,6 +383,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 		return err
 	}
 	defer a.Close()
+	a.drain()
 	if a.refused != "" || a.status >= 300 {
 		return fmt.Errorf("initialized: status %d %s", a.status, a.refused)
 	}
@@ -393,6 +394,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 // opened reads the answer to an initialize of ours.
 func opened(a *answer) error {
 	if a.refused != "" || a.status != http.StatusOK {
+		a.drain()
 		return fmt.Errorf("status %d %s", a.status, a.refused)
 	}
 	_, f, err := readResponse(a)

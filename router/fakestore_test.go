@@ -18,6 +18,7 @@ type fakeStore struct {
 	catalogs map[store.Digest][]byte
 	events   []store.Event
 	touched  []store.SessionID
+	endTTL   time.Duration // of the last end
 	ops      map[string]int
 	subs     []chan store.Hint
 	onBind   func() // called without the lock, before a bind
@@ -191,14 +192,14 @@ func (s *fakeStore) TouchSessions(_ context.Context, ids []store.SessionID, _ ti
 	return nil
 }
 
-func (s *fakeStore) EndSession(_ context.Context, id store.SessionID, _ time.Duration) error {
+func (s *fakeStore) EndSession(_ context.Context, id store.SessionID, ttl time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.op("end"); err != nil {
 		return err
 	}
 	delete(s.sessions, id)
-	s.ended[id] = true
+	s.ended[id], s.endTTL = true, ttl
 	return nil
 }
 

@@ -38,7 +38,7 @@ type bound struct {
 	// found the same place failing only one opens it again.
 	gen int
 	// adopted is when the place was taken over from another coordinator, which may still be
-	// opening it.
+	// opening it; zero if it has surely done so.
 	adopted time.Time
 	// guessed says that the place was computed, not agreed: the store was away.
 	guessed bool
@@ -115,12 +115,21 @@ func (s *session) lookup(server store.ServerID) bound {
 	return bound{server: server}
 }
 
+// firstCalls is how long after it began a session may be in the middle of being opened on its
+// nodes for the first time: clients send their first calls at once, and in parallel.
+const firstCalls = 5 * time.Second
+
 // learn takes over what the store knows, except where the store has yet to hear of a place
 // chosen here, and where a place has changed since before, which are the places as they were
-// when the store was asked: what it said of those is old.
+// when the store was asked: what it said of those is old. A place that is new here has just been
+// agreed on, if this replica knew the session before, or if the session itself is new.
 func (s *session) learn(rec store.Session, before []bound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var adopted time.Time
+	if len(s.init) > 0 || time.Since(s.tok.Issued) < firstCalls {
+		adopted = time.Now()
+	}
 	s.init, s.era = rec.Init, rec.Era
 	s.stored, s.lapsed, s.missed = true, false, time.Time{}
 	for server, b := range rec.Bindings {
@@ -132,7 +141,7 @@ func (s *session) learn(rec store.Session, before []bound) {
 		}
 		now := s.lookup(server)
 		if b != (store.Binding{}) && now.Binding != b && !now.unsaved && now.gen == gen {
-			s.set(bound{server: server, Binding: b, adopted: time.Now()})
+			s.set(bound{server: server, Binding: b, adopted: adopted})
 		}
 	}
 }

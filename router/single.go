@@ -26,7 +26,7 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 	if st.random, err = newSID(); err != nil {
 		return err
 	}
-	if err := r.knownServer(st.server, f.IDBytes()); err != nil {
+	if err := r.knownServer(st.server, req, f.IDBytes()); err != nil {
 		return err
 	}
 	reason := reasonNoReplica
@@ -55,16 +55,33 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 }
 
 // knownServer refuses a server that no node has.
-func (r *Router) knownServer(server store.ServerID, id []byte) error {
-	if snap := r.fleet.Snapshot(); snap != nil {
-		for i := range snap.Nodes {
-			if _, ok := snap.Nodes[i].Server(server); ok {
-				return nil
-			}
-		}
-		return &Error{Err: ErrUnknownServer, ID: id, Code: wire.CodeInvalidRequest, Message: "unknown server: no node of this hub has a server of that name"}
+func (r *Router) knownServer(server store.ServerID, req *Request, id []byte) error {
+	snap := r.fleet.Snapshot()
+	if unread(snap) {
+		return r.noFleet(req, id)
 	}
-	return nil
+	for i := range snap.Nodes {
+		if _, ok := snap.Nodes[i].Server(server); ok {
+			return nil
+		}
+	}
+	return &Error{Err: ErrUnknownServer, ID: id, Code: wire.CodeInvalidRequest, Message: "unknown server: no node of this hub has a server of that name"}
+}
+
+// unread says that a snapshot is not one that was ever read: it says nothing of what there is.
+func unread(snap *store.Snapshot) bool {
+	return snap == nil || (snap.Taken.IsZero() && len(snap.Nodes) == 0)
+}
+
+// noFleet is the answer of a replica that does not know the nodes yet.
+func (r *Router) noFleet(req *Request, id []byte) *Error {
+	r.stats.notExecuted.Add(1)
+	return &Error{
+		Err: ErrNoReplica, ID: id, Code: wire.CodeNotExecuted,
+		Message:    "Not executed: this part of the hub does not know the nodes yet; try again shortly",
+		Data:       &verdict{Outcome: "not_executed", Reason: reasonNoReplica, Retryable: true, TraceID: traceID(req.Header)},
+		RetryAfter: time.Second,
+	}
 }
 
 // starter places one new session.
@@ -242,7 +259,8 @@ func (r *Router) finish(ctx context.Context, s *session, text string) error {
 func (r *Router) tombstone(ctx context.Context, id store.SessionID, text string) error {
 	ctx, cancel := r.bounded(context.WithoutCancel(ctx))
 	defer cancel()
-	err := r.store.EndSession(ctx, id, r.cfg.SessionTimeout)
+	// While the id's age still allows it to be taken on trust, something must say that it is over.
+	err := r.store.EndSession(ctx, id, r.cfg.SessionTimeout+clockSlack)
 	r.noteStore(err)
 	if err != nil {
 		return unavailable(err)

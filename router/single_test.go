@@ -310,3 +310,34 @@ func TestEndSessionByStoreID(t *testing.T) {
 	}
 	eventually(t, "the end is an event", func() bool { return slices.Contains(w.store.kinds(), store.EventSessionEnded) })
 }
+
+// What is kept for the life of a session is bounded.
+func TestLargeInitialize(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	for _, scope := range []string{testServer, ""} {
+		params := func(size int) string {
+			head, tail := `{"protocolVersion":"2025-11-25","capabilities":{},"x":"`, `"}`
+			return head + strings.Repeat("y", size-len(head)-len(tail)) + tail
+		}
+		post(t, w.rs[0], scope, "", message("1", "initialize", params(maxInit)))
+		e := fails(t, do(w.rs[0], Request{Scope: scope, Body: []byte(message("1", "initialize", params(maxInit+1)))}), ErrBadRequest)
+		if e.Code != wire.CodeInvalidParams || string(e.ID) != "1" || !strings.Contains(e.Message, "64 KiB") {
+			t.Errorf("scope %q: %+v", scope, e)
+		}
+	}
+	if got := w.nodes[0].count("initialize"); got != 1 {
+		t.Errorf("the node was asked %d times, want once", got)
+	}
+}
+
+// An ended session is remembered for as long as its id alone may bring a request to its node.
+func TestEndOutlivesTheID(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	session, _ := begin(t, w.rs[0], testServer)
+	if p := do(w.rs[0], Request{Scope: testServer, SessionID: session, HTTPMethod: http.MethodDelete}); p.err != nil {
+		t.Fatal(p.err)
+	}
+	if want := w.rs[0].cfg.SessionTimeout + clockSlack; w.store.endTTL != want {
+		t.Errorf("the end is kept for %v, want %v", w.store.endTTL, want)
+	}
+}

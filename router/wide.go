@@ -84,9 +84,13 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 		return badRequest(id, "this session is initialized already; send initialize without Mcp-Session-Id to start another")
 	case "ping":
 		return writeJSON(w, http.StatusOK, wire.Result(id, []byte("{}")))
-	case "tools/list":
-		return r.listTools(ctx, w, &f)
-	case "tools/call":
+	case "tools/list", "tools/call":
+		if unread(r.fleet.Snapshot()) {
+			return r.noFleet(req, id)
+		}
+		if f.Method == "tools/list" {
+			return r.listTools(ctx, w, &f)
+		}
 		return r.callTool(ctx, w, req, s, &f)
 	}
 	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, noSuchMethod, nil))
@@ -130,8 +134,11 @@ func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Reque
 // them runs it, only they know. Where the session sits, another coordinator may have settled,
 // so the store is asked.
 func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session) {
-	_, _ = r.read(ctx, s) // what cannot be read now stays as it is known here
-	r.eachPlace(ctx, s, func(ctx context.Context, n *store.Node, server store.ServerID) {
+	places := s.places
+	if _, err := r.read(ctx, s); away(err) && len(places()) == 0 {
+		places = func() []bound { return r.guesses(s) }
+	}
+	r.eachPlace(ctx, places(), func(ctx context.Context, n *store.Node, server store.ServerID) {
 		a, err := r.hop.send(ctx, n.URL, &outgoing{
 			method: http.MethodPost, server: server, token: s.tok.text, epoch: n.Epoch,
 			header: req.Header, merged: true, body: req.Body, timeout: closeTimeout,
@@ -140,25 +147,38 @@ func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session)
 			r.log.DebugContext(ctx, "cancellation not delivered", "session", s.tok, "server", server, "node", n.ID, "err", err)
 			return
 		}
+		a.drain()
 		a.Close()
 	})
 }
 
+// guesses are the places where a session sits that was placed without the store: the ones that
+// every replica would choose. A node that does not know the session refuses.
+func (r *Router) guesses(s *session) (out []bound) {
+	snap := r.fleet.Snapshot()
+	for server := range callable(snap) {
+		if c := choose(r.candidates(snap, s.tok.random, server, nil), false); c != nil {
+			out = append(out, bound{server: server, Binding: store.Binding{Node: c.Node, Epoch: c.Epoch}})
+		}
+	}
+	return out
+}
+
 // closeEverywhere ends a session on each of its nodes.
 func (r *Router) closeEverywhere(ctx context.Context, s *session) {
-	r.eachPlace(ctx, s, func(ctx context.Context, n *store.Node, server store.ServerID) {
+	r.eachPlace(ctx, s.places(), func(ctx context.Context, n *store.Node, server store.ServerID) {
 		r.closeUpstream(ctx, s, server, store.Binding{Node: n.ID, Epoch: n.Epoch})
 	})
 }
 
-// eachPlace does something with each node that holds part of the session, at the same time, and
+// eachPlace does something with each node that holds part of a session, at the same time, and
 // waits for all of them, at most closeTimeout.
-func (r *Router) eachPlace(ctx context.Context, s *session, do func(context.Context, *store.Node, store.ServerID)) {
+func (r *Router) eachPlace(ctx context.Context, places []bound, do func(context.Context, *store.Node, store.ServerID)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	snap := r.fleet.Snapshot()
 	var all sync.WaitGroup
-	for _, b := range s.places() {
+	for _, b := range places {
 		if n := snap.Node(b.Node); n != nil && r.suspects.of(n) == "" {
 			all.Go(func() { do(ctx, n, b.server) })
 		}

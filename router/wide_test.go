@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
@@ -413,6 +414,73 @@ func TestResolveLongestServer(t *testing.T) {
 		server, tool, ok := w.rs[0].resolve(w.fleet.Snapshot(), name)
 		if string(server) != want[0] || tool != want[1] || ok != (want[0] != "") {
 			t.Errorf("resolve(%q) = %q, %q, %t; want %q", name, server, tool, ok, want)
+		}
+	}
+}
+
+// With the store away, and the session new to this replica, a cancellation goes where every
+// replica would place the session.
+func TestWideCancellationWithStoreAway(t *testing.T) {
+	w := newWideWorld(t, 2)
+	w.store.setDown(true)
+	session, _ := begin(t, w.rs[0], "")
+	at := post(t, w.rs[0], "", session, tool("a-inc")).get("result", "node")
+	p := post(t, w.rs[1], "", session, message("", "notifications/cancelled", `{"requestId":"x"}`))
+	if p.Code != http.StatusAccepted {
+		t.Errorf("status %d", p.Code)
+	}
+	if got := w.node(store.NodeID(at)).count("notifications/cancelled"); got != 1 {
+		t.Errorf("the node that runs the call heard of %d cancellations", got)
+	}
+}
+
+// A replica that has never seen the nodes does not say that there is nothing.
+func TestNodesNotKnownYet(t *testing.T) {
+	w := newWideWorld(t, 1)
+	r := w.rs[0]
+	session, _ := begin(t, r, "")
+	snap := w.fleet.Snapshot()
+	for name, none := range map[string]*store.Snapshot{"none": nil, "never read": {}} {
+		w.fleet.snap.Store(none)
+		for _, req := range []Request{
+			{Scope: "a", Body: []byte(message("1", "initialize", initParams))},
+			{SessionID: session, Body: []byte(message("1", "tools/list", ""))},
+			{SessionID: session, Body: []byte(message("1", "tools/call", `{"name":"a-inc"}`))},
+		} {
+			e := fails(t, do(r, req), ErrNoReplica)
+			if string(e.ID) != "1" || e.RetryAfter <= 0 || e.Code != wire.CodeNotExecuted {
+				t.Errorf("snapshot %s, %s: %+v", name, req.Body, e)
+			}
+		}
+	}
+	w.fleet.snap.Store(&store.Snapshot{Revision: 1, Taken: snap.Taken.Add(time.Hour)}) // read, and empty
+	fails(t, do(r, Request{Scope: "a", Body: []byte(message("1", "initialize", initParams))}), ErrUnknownServer)
+}
+
+// A place that was agreed on long ago is not waited for.
+func TestOldPlaceIsNotWaitedFor(t *testing.T) {
+	w := newWideWorld(t, 2)
+	id, _ := begin(t, w.rs[0], "")
+	post(t, w.rs[0], "", id, tool("a-inc"))
+	rec, _ := w.store.get(mustToken(t, w.rs[0], id).SessionID())
+	for name, tc := range map[string]struct {
+		issued, init bool // just issued; this replica knew the session
+		want         bool
+	}{
+		"session new to this replica":      {want: false},
+		"session that has just begun":      {issued: true, want: true},
+		"session known here, place is not": {init: true, want: true},
+	} {
+		s := &session{tok: Token{Issued: time.Now().Add(-time.Hour)}}
+		if tc.issued {
+			s.tok.Issued = time.Now()
+		}
+		if tc.init {
+			s.init = []byte(initParams)
+		}
+		s.learn(rec, nil)
+		if b, _ := s.place("a"); b.adopted.IsZero() == tc.want {
+			t.Errorf("%s: adopted at %v, want so: %t", name, b.adopted, tc.want)
 		}
 	}
 }
