@@ -38,7 +38,7 @@ type Config struct {
 	Users []User
 
 	// AllowedHosts are further values of Host, host or host:port in lower case, to accept on
-	// loopback. Setting: routing.allowedHosts.
+	// loopback, and elsewhere where no credentials are asked for. Setting: routing.allowedHosts.
 	AllowedHosts []string
 	// AllowedOrigins are further values of Origin, scheme://host[:port] in lower case.
 	// Setting: routing.allowedOrigins.

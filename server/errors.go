@@ -141,9 +141,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch {
 	case !known:
-		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method+" "+r.URL.Path, "err", err)
+		s.log.ErrorContext(r.Context(), "request failed", "method", called(r), "err", err)
 	case p.status >= http.StatusInternalServerError:
-		s.log.WarnContext(r.Context(), "request not served", "method", r.Method+" "+r.URL.Path, "status", p.status, "err", err)
+		s.log.WarnContext(r.Context(), "request not served", "method", called(r), "status", p.status, "err", err)
 	}
 	h := w.Header()
 	if p.allow != "" {
@@ -169,6 +169,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
+}
+
+// called names a request in the log. What follows /sessions/ may be a session's whole id,
+// which works like a password.
+func called(r *http.Request) string {
+	path, _, cut := strings.Cut(r.URL.Path, "/sessions/")
+	if cut {
+		path += "/sessions/:id"
+	}
+	return r.Method + " " + path
 }
 
 // body is the error as a client of MCP expects it, or in the guide's shape.

@@ -22,7 +22,29 @@ func (s *Server) admit(r *http.Request) *problem {
 	if len(r.Header["Upgrade"]) > 0 {
 		return &problem{status: http.StatusMethodNotAllowed, message: "connections cannot be upgraded here; speak HTTP/1.1", allow: allowAny}
 	}
-	return s.sites.check(r)
+	return s.sites.check(r, s.trusting(r))
+}
+
+// trusting says whether a request may come under any host name, see sites.check. Browsers send
+// Origin with every POST and DELETE, and not with a GET of a page's own origin: so where
+// something can be read by GET, it takes credentials.
+func (s *Server) trusting(r *http.Request) bool {
+	page := r.Header.Get("Origin") != ""
+	switch path := r.URL.Path; {
+	case isMCP(path):
+		return s.clients.asked() || !page
+	case ofNodes[path]:
+		return s.nodes.asked() || !page
+	case path == "/health", path == "/ready":
+		return true // they tell nothing worth reading
+	}
+	return s.admins.configured()
+}
+
+// ofNodes are the calls that nodes make, all by POST.
+var ofNodes = map[string]bool{
+	"/api/cluster/register": true, "/api/cluster/heartbeat": true,
+	"/api/cluster/deregister": true, "/api/cluster/catalogs": true,
 }
 
 // checkPath refuses whatever another program on the way might read as another path. After it

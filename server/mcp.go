@@ -145,7 +145,12 @@ func (s *Server) checkScope(req *router.Request) *problem {
 	if err := wire.CheckName("server", req.Scope); err != nil {
 		return refuse(http.StatusBadRequest, err.Error())
 	}
+	// Asked first: once the nodes have been read they are in the snapshot.
+	read, _ := s.deps.Fleet.Ready()
 	if req.SessionID == "" && !s.knows(store.ServerID(req.Scope)) {
+		if !read {
+			return refuse(http.StatusServiceUnavailable, "this replica has not read yet which servers there are; try again")
+		}
 		return refuse(http.StatusNotFound, "no node has a server named "+req.Scope)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -281,6 +282,83 @@ func TestHostsAndOrigins(t *testing.T) {
 		if got := w.Code == 200; got != tt.want || !got && w.Code != 403 {
 			t.Errorf("on %s: Host %s, Origin %q = %d, want accepted %v", tt.local, tt.host, tt.origin, w.Code, tt.want)
 		}
+	}
+}
+
+// A name that a stranger can register may point anywhere, also here (DNS rebinding): pages
+// under it are not served where nobody has to show credentials.
+func TestHostsThatMayBeAnybodys(t *testing.T) {
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mcp, rest, page, beat = "POST /mcp/everything", "GET /api/cluster/sessions", "GET /", "POST /api/cluster/register"
+	bare := global
+	bare.AllowedHosts = []string{"hub.example.com"}
+	keyed, admin, secret := bare, bare, bare
+	keyed.BearerKeys, admin.AdminToken, secret.ClusterSecret = []string{"k"}, "a", "s"
+	tests := []struct {
+		name   string
+		cfg    Config
+		call   string
+		host   string
+		origin bool // as a page of that host sends it
+		want   bool // to get past the gate
+	}{
+		{"address", bare, rest, "192.168.1.10:3000", false, true},
+		{"IPv6", bare, rest, "[fd00::1]:3000", false, true},
+		{"one label", bare, rest, "hub:3000", false, true},
+		{"one label with a dot", bare, rest, "hub.:3000", false, true},
+		{"localhost", bare, rest, "localhost", false, true},
+		{"this machine", bare, rest, machine + ":3000", false, true},
+		{"mDNS", bare, rest, "Hub.local", false, true},
+		{"Kubernetes", bare, rest, "mcphub.default.svc.cluster.local:3000", false, true},
+		{"Kubernetes, short", bare, rest, "mcphub.default.svc", false, true},
+		{"home network", bare, rest, "hub.home.arpa", false, true},
+		{"listed", bare, rest, "hub.example.com:3000", false, true},
+		{"looks local", bare, rest, "local.evil.example", false, false},
+		{"ends like a local one", bare, rest, "evillocal.example", false, false},
+		{"foreign name at REST", bare, rest, "evil.example:3000", false, false},
+		{"foreign name at REST, as a page", bare, rest, "evil.example:3000", true, false},
+		{"foreign name at the page", bare, page, "evil.example:3000", false, false},
+		{"foreign name, admin configured", admin, rest, "evil.example:3000", true, true},
+		{"foreign name at MCP, no page", bare, mcp, "evil.example:3000", false, true},
+		{"foreign name at MCP, as a page", bare, mcp, "evil.example:3000", true, false},
+		{"foreign name at MCP with a key", keyed, mcp, "evil.example:3000", true, true},
+		{"listed name at MCP, as a page", bare, mcp, "hub.example.com", true, true},
+		{"node through a balancer", bare, beat, "hub.example.org", false, true},
+		{"page that registers a node", bare, beat, "evil.example", true, false},
+		{"page that registers a node, secret", secret, beat, "evil.example", true, true},
+		{"probe", bare, "GET /health", "evil.example", false, true},
+	}
+	for _, tt := range tests {
+		r := newServer(t, tt.cfg, nil)
+		method, path, _ := strings.Cut(tt.call, " ")
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, tcpAddr(t, "192.168.1.10:3000"))
+		req := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(ping))
+		req.RemoteAddr, req.Host = "192.168.1.20:5555", tt.host
+		req.Header.Set("Content-Type", "application/json")
+		if tt.origin {
+			req.Header.Set("Origin", "http://"+tt.host)
+		}
+		w := httptest.NewRecorder()
+		r.Handler().ServeHTTP(w, req)
+		if got := w.Code != 403; got != tt.want || !got && !strings.Contains(w.Body.String(), "routing.allowedHosts") {
+			t.Errorf("%s: %s under %s = %d %s, want past the gate %v", tt.name, tt.call, tt.host, w.Code, w.Body, tt.want)
+		}
+	}
+}
+
+// Before the nodes have been read nobody can say that a server does not exist.
+func TestUnknownServerBeforeTheFirstPicture(t *testing.T) {
+	r := newRig(t, global, nil)
+	r.fleet.set(false, "no snapshot of the nodes yet")
+	if p := r.do(t, "POST", "/mcp/nowhere", ping); p.status != 503 || p.header.Get("Retry-After") == "" {
+		t.Errorf("status %d %s, want 503 with Retry-After", p.status, p.body)
+	}
+	r.fleet.set(true, "")
+	if p := r.do(t, "POST", "/mcp/nowhere", ping); p.status != 404 {
+		t.Errorf("status %d %s once the nodes are known, want 404", p.status, p.body)
 	}
 }
 

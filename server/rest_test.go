@@ -145,6 +145,21 @@ func TestSessionByWholeToken(t *testing.T) {
 	}
 }
 
+// A session's whole id is like a password: it stays out of the log.
+func TestSessionIDsStayOutOfTheLog(t *testing.T) {
+	r := newRig(t, global, nil)
+	tok, err := r.carrier.keys.Mint("everything", "", "node-1", 4, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.store.set(store.ErrUnavailable, store.Health{})
+	p := r.do(t, "GET", "/api/cluster/sessions/"+tok.String(), "")
+	_ = r.stop()
+	if log := r.log.String(); p.status != 503 || strings.Contains(log, tok.String()) || !strings.Contains(log, "/sessions/:id") {
+		t.Errorf("status %d, want 503 and a log without the id: %s", p.status, log)
+	}
+}
+
 func TestWithoutRedis(t *testing.T) {
 	r := newRig(t, global, nil)
 	if p := r.do(t, "GET", "/api/cluster/status", ""); p.status != 200 {
@@ -345,7 +360,7 @@ func TestManagementWithoutAnAdmin(t *testing.T) {
 		for _, call := range []string{"GET /api/cluster/nodes", "POST /api/cluster/register"} {
 			method, path, _ := strings.Cut(call, " ")
 			req := httptest.NewRequest(method, path, strings.NewReader(record))
-			req.RemoteAddr = tt.peer
+			req.RemoteAddr, req.Host = tt.peer, "10.0.0.5:3000"
 			req.Header.Set("Content-Type", "application/json")
 			if tt.name != "" {
 				req.Header.Set(tt.name, tt.line)

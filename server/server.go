@@ -179,7 +179,7 @@ func (s *Server) rescue(c echo.Context) {
 		panic(v)
 	}
 	r := c.Request()
-	s.log.ErrorContext(r.Context(), "panic in a request", "method", r.Method+" "+r.URL.Path, "err", fmt.Sprintf("%v\n%s", v, debug.Stack()))
+	s.log.ErrorContext(r.Context(), "panic in a request", "method", called(r), "err", fmt.Sprintf("%v\n%s", v, debug.Stack()))
 	if c.Response().Committed {
 		panic(http.ErrAbortHandler)
 	}

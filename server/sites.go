@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -13,10 +14,14 @@ import (
 // Security Warning).
 type sites struct {
 	hosts, origins map[string]bool
+	machine        string // this machine's name, in lower case
 }
 
 func newSites(hosts, origins []string) sites {
 	s := sites{hosts: map[string]bool{}, origins: map[string]bool{}}
+	if name, err := os.Hostname(); err == nil { // without it the name has to be listed
+		s.machine = strings.ToLower(name)
+	}
 	for _, h := range hosts {
 		s.hosts[strings.ToLower(h)] = true
 	}
@@ -26,14 +31,20 @@ func newSites(hosts, origins []string) sites {
 	return s
 }
 
-// check refuses a Host that is not ours where the connection came in on loopback, and an
-// Origin that is neither this host nor allowed.
-func (s sites) check(r *http.Request) *problem {
+// check refuses a Host that is not ours where the connection came in on loopback, one that may
+// be anybody's where nothing else protects the path, and an Origin that is neither this host
+// nor allowed. trusting says that a name need not be ours, because whoever uses it has to show
+// credentials, which a page of another name does not have, or shows by sending no Origin where
+// browsers do that it is no page.
+func (s sites) check(r *http.Request, trusting bool) *problem {
 	if r.Host == "" || strings.ContainsAny(r.Host, "@/?#\\ ") {
 		return refuse(http.StatusBadRequest, "the Host header must be a host name or address, with or without a port")
 	}
 	if onLoopback(r) && !isLoopback(r.Host) && !s.listed(r.Host) {
 		return refuse(http.StatusForbidden, "this hub listens on loopback and does not answer for other host names; name them in routing.allowedHosts, or use localhost")
+	}
+	if !trusting && !s.ours(r.Host) && !s.listed(r.Host) {
+		return refuse(http.StatusForbidden, "that host name may be anybody's, and no credentials are asked for here; name it in routing.allowedHosts if it is this hub's")
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" || s.belongs(origin, r.Host) {
@@ -46,6 +57,27 @@ func (s sites) check(r *http.Request) *problem {
 func (s sites) listed(host string) bool {
 	host = strings.ToLower(host)
 	return s.hosts[host] || s.hosts[hostname(host)]
+}
+
+// local are endings of names that no one can register in the public DNS.
+var local = []string{".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc"}
+
+// ours says whether a host is one that a stranger cannot make point here: an address, a name of
+// one label or of a private network, or this machine's own.
+func (s sites) ours(host string) bool {
+	name := strings.ToLower(strings.TrimSuffix(hostname(host), "."))
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return true
+	}
+	if name == s.machine || !strings.Contains(name, ".") {
+		return true
+	}
+	for _, end := range local {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s sites) belongs(origin, host string) bool {

@@ -243,7 +243,9 @@ func routingKeys() []key {
 			doc:  "The key that clients must show. `enableBearerAuth` needs it.",
 			read: into(func(t *target) *Secret { return &t.Routing.BearerAuthKey })},
 		{path: path + ".allowedHosts", kind: kindStrings, def: `[]`, check: checkHost, pattern: `^[^/@?#\s]+$`,
-			doc:  "Further names to accept in the `Host` header: `hub.example.com` for every port, `hub.example.com:8443` for one.",
+			doc: "Further names to accept in the `Host` header: `hub.example.com` for every port, `hub.example.com:8443` for one. " +
+				"Needed for names that anyone could register: on loopback always; elsewhere for browsers at MCP where no bearer key is asked for, " +
+				"and for management calls and the page where no admin is configured.",
 			read: func(t *target, v any) { t.Routing.AllowedHosts = lower(v.([]string)) }},
 		{path: path + ".allowedOrigins", kind: kindStrings, def: `[]`, check: checkOrigin, pattern: `^[A-Za-z][A-Za-z0-9+.-]*://[^/@?#\s]+$`,
 			doc:  "Further web origins to accept in the `Origin` header: `https://app.example.com`.",
