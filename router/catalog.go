@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
@@ -17,6 +18,7 @@ type catalogs struct {
 	mu     sync.Mutex
 	raw    map[store.Digest][]byte
 	last   map[store.ServerID]store.Digest // the last one that could be read, for each server
+	failed map[store.Digest]time.Time      // when one could not be read
 	merged []byte                          // result of tools/list
 	key    string                          // what merged was made from
 	snap   *store.Snapshot                 // the last snapshot with that key
@@ -43,8 +45,9 @@ func (r *Router) mergedTools(ctx context.Context) []byte {
 		out = r.appendTools(out, snap, server, raw)
 	}
 	out = append(out, "]}"...)
+	r.catalogs.forget(digests)
 	if whole {
-		r.catalogs.keep(key, snap, out, digests)
+		r.catalogs.keep(key, snap, out)
 	}
 	return out
 }
@@ -68,11 +71,10 @@ func (c *catalogs) find(key string, snap *store.Snapshot) []byte {
 	return c.merged
 }
 
-func (c *catalogs) keep(key string, snap *store.Snapshot, merged []byte, digests map[store.ServerID]store.Digest) {
+func (c *catalogs) keep(key string, snap *store.Snapshot, merged []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.key, c.snap, c.merged = key, snap, merged
-	c.forget(digests)
 }
 
 // mergeKey spells what a merged list depends on: the names of all servers, which decide where a
@@ -94,8 +96,11 @@ func mergeKey(snap *store.Snapshot, digests map[store.ServerID]store.Digest) str
 	return key.String()
 }
 
-// forget drops the catalogs that no server has any more. Callers hold mu.
+// forget drops the catalogs that no server has any more, except the last of each server that
+// could be read.
 func (c *catalogs) forget(now map[store.ServerID]store.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	used := make(map[store.Digest]bool, len(now))
 	for server, d := range now {
 		used[d] = true
@@ -103,6 +108,7 @@ func (c *catalogs) forget(now map[store.ServerID]store.Digest) {
 	}
 	maps.DeleteFunc(c.raw, func(d store.Digest, _ []byte) bool { return !used[d] })
 	maps.DeleteFunc(c.last, func(s store.ServerID, _ store.Digest) bool { _, ok := now[s]; return !ok })
+	maps.DeleteFunc(c.failed, func(d store.Digest, _ time.Time) bool { return !used[d] })
 }
 
 // callable is the catalog of each server that can be called somewhere: the one that most of its
@@ -140,6 +146,10 @@ func callable(snap *store.Snapshot) map[store.ServerID]store.Digest {
 	return out
 }
 
+// catalogRetry is how long a catalog that could not be read is not asked for again: lists are
+// asked for by every client, and each would wait for a store that is away.
+const catalogRetry = time.Second
+
 // catalog is a server's catalog, from memory or the store. If it cannot be read now, the last
 // one that could be is served, and ok is false.
 func (r *Router) catalog(ctx context.Context, server store.ServerID, d store.Digest) (raw []byte, ok bool) {
@@ -149,9 +159,13 @@ func (r *Router) catalog(ctx context.Context, server store.ServerID, d store.Dig
 	if ok {
 		c.last[server] = d
 	}
+	last, again := c.raw[c.last[server]], time.Since(c.failed[d]) > catalogRetry
 	c.mu.Unlock()
-	if ok {
+	switch {
+	case ok:
 		return raw, true
+	case !again:
+		return last, false
 	}
 	sctx, cancel := r.bounded(ctx)
 	defer cancel()
@@ -163,12 +177,17 @@ func (r *Router) catalog(ctx context.Context, server store.ServerID, d store.Dig
 	defer c.mu.Unlock()
 	if err != nil {
 		r.log.WarnContext(ctx, "catalog of a server cannot be read; its last known tools are listed", "server", server, "err", err)
+		if c.failed == nil {
+			c.failed = map[store.Digest]time.Time{}
+		}
+		c.failed[d] = time.Now()
 		return c.raw[c.last[server]], false
 	}
 	if c.raw == nil {
 		c.raw, c.last = map[store.Digest][]byte{}, map[store.ServerID]store.Digest{}
 	}
 	c.raw[d], c.last[server] = raw, d
+	delete(c.failed, d)
 	return raw, true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,6 +142,7 @@ func TestWideListFollowsTheFleet(t *testing.T) {
 		t.Errorf("with the store away: %s", got)
 	}
 	w.store.setDown(false)
+	retryCatalogs(w.rs[0])
 	if got := list(); strings.Contains(got, "a-inc") || !strings.Contains(got, "a-new") {
 		t.Errorf("with the store back: %s", got)
 	}
@@ -482,5 +484,50 @@ func TestOldPlaceIsNotWaitedFor(t *testing.T) {
 		if b, _ := s.place("a"); b.adopted.IsZero() == tc.want {
 			t.Errorf("%s: adopted at %v, want so: %t", name, b.adopted, tc.want)
 		}
+	}
+}
+
+// retryCatalogs lets the time pass until a catalog that could not be read is asked for again.
+func retryCatalogs(r *Router) {
+	r.catalogs.mu.Lock()
+	defer r.catalogs.mu.Unlock()
+	for d := range r.catalogs.failed {
+		r.catalogs.failed[d] = time.Now().Add(-2 * catalogRetry)
+	}
+}
+
+// While one catalog cannot be read, the others do not pile up, and the store is not asked for it
+// with every list.
+func TestUnreadableCatalog(t *testing.T) {
+	w := newWideWorld(t, 1)
+	r := w.rs[0]
+	for i := range 20 {
+		d := store.Digest("d" + strconv.Itoa(i))
+		w.store.mu.Lock()
+		w.store.catalogs[d] = []byte(`{"tools":[{"name":"only"}]}`)
+		w.store.mu.Unlock()
+		rec := w.nodes[0].record("a", "z")
+		rec.Servers[0].Catalog, rec.Servers[1].Catalog = "missing", d
+		w.fleet.set(rec)
+		if got := string(r.mergedTools(context.Background())); !strings.Contains(got, "z-only") {
+			t.Fatalf("the list is %s", got)
+		}
+	}
+	if got := len(r.catalogs.raw); got > 2 {
+		t.Errorf("%d catalogs are kept for two servers", got)
+	}
+	before := w.store.total()
+	for range 20 {
+		r.mergedTools(context.Background())
+	}
+	if got := w.store.total() - before; got > 1 {
+		t.Errorf("20 lists asked the store %d times for what it has just not had", got)
+	}
+	w.store.mu.Lock()
+	w.store.catalogs["missing"] = []byte(catalogA)
+	w.store.mu.Unlock()
+	retryCatalogs(r)
+	if got := string(r.mergedTools(context.Background())); !strings.Contains(got, "a-inc") {
+		t.Errorf("with the catalog back the list is %s", got)
 	}
 }
