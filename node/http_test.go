@@ -257,6 +257,18 @@ func TestHTTPServerThatRefusesIsQuotedByStatus(t *testing.T) {
 	}
 }
 
+// A notification gets no JSON-RPC answer, not even one that refuses it.
+func TestNotificationThatTheHTTPServerRefusesIsAnHTTPError(t *testing.T) {
+	f := newFakeHTTP(t)
+	r := startRig(t, nil, f.config(nil))
+	r.open("web", "s1")
+	f.set(func() { f.status = 500 })
+	a := r.post("web", "s1", `{"jsonrpc":"2.0","method":"notifications/odd"}`)
+	if a.status != 502 || strings.Contains(a.body, "jsonrpc") {
+		t.Errorf("answered %d %s, want 502 and no message", a.status, a.body)
+	}
+}
+
 func TestHTTPErrorResponseWithAStatusIsTheAnswer(t *testing.T) {
 	f := newFakeHTTP(t)
 	f.tool = func(w http.ResponseWriter, r *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,13 +111,25 @@ func (p *reply) pass(o *outcome) (done bool, err error) {
 	return true, nil
 }
 
-// plain writes the answer as JSON. What the library does not buffer is bounded in time.
+// plain writes the answer as JSON. What the library does not buffer is bounded in time: each
+// piece may take eventTimeout, so that a slow reader gets all of a large answer, and one that
+// has stopped does not hold it.
 func (p *reply) plain(answer []byte) {
-	if len(answer) > unbuffered {
-		p.rc = http.NewResponseController(p.x.w)
-		_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+	if len(answer) <= unbuffered {
+		_ = writeJSON(p.x.w, http.StatusOK, answer)
+		return
 	}
-	_ = writeJSON(p.x.w, http.StatusOK, answer)
+	p.rc = http.NewResponseController(p.x.w)
+	h := p.x.w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	p.x.w.WriteHeader(http.StatusOK)
+	for piece := range slices.Chunk(answer, unbuffered) {
+		_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
+		if _, err := p.x.w.Write(piece); err != nil {
+			return
+		}
+	}
 }
 
 // open turns the answer into a stream.
@@ -178,6 +191,9 @@ func (x *exchange) refuse(err error) error {
 	case errors.As(err, &rpc):
 		answer := append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), `,"error":`...)
 		return x.write(append(append(answer, rpc.raw...), '}'))
+	case errors.As(err, &status) && x.f.Kind == wire.Notification:
+		// A notification has no answer, so what the server says of it must not look like one.
+		return fail(x.w, http.StatusBadGateway, err.Error())
 	case errors.As(err, &status):
 		return x.write(wire.Error(id, wire.CodeInternal, err.Error(), nil))
 	case errors.Is(err, errFenced):
