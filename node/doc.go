@@ -22,8 +22,11 @@
 //   - Nothing is sent to a server for a client without a fresh lease, asked right before the
 //     write, and nothing is ever sent twice that may have been received.
 //   - A caller that goes away cancels nothing.
-//   - No session gets another's answer, progress or log message. What cannot be attributed for
-//     certain is dropped and counted.
+//   - No session gets another's answer or progress. Log messages on a shared stream name no
+//     call: they are given to a session only while the server works for no other, and from a
+//     server that has been heard to speak of calls after answering them, only to a session that
+//     has always been alone. What that does not settle is dropped and counted. The first thing
+//     a server says so late can still reach another session that is alone at work just then.
 //   - Whoever reads from a server waits for nobody: neither for a slow client nor for the
 //     server to read.
 //   - When Run has returned, no child process, no connection and no goroutine of it is left.

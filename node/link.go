@@ -85,11 +85,14 @@ type link struct {
 	reason   error // why it is closed
 	calls    map[int64]*call
 	sessions map[string]*session
-	inflight int  // sessions' calls without an outcome
-	holders  int  // sessions the server may be working for
-	own      int  // calls of the node itself
-	ghosts   int  // calls with an outcome that the server has not answered
-	blind    bool // there were too many of those to tell whom a log message is for
+	inflight int      // sessions' calls without an outcome
+	holders  int      // sessions the server may be working for
+	own      int      // calls of the node itself
+	ghosts   int      // calls with an outcome that the server has not answered
+	blind    bool     // there were too many of those to tell whom a log message is for
+	worked   *session // the only one whose calls the server was ever done with; see several
+	several  bool     // there were more than one
+	unasked  bool     // the server has logged, or told progress, after it had answered
 
 	levels    levelCount
 	sentLevel logLevel
@@ -266,7 +269,11 @@ func (l *link) releaseLocked(c *call) {
 	l.ghosts--
 	if c.ses == nil {
 		l.own--
-	} else if c.ses.holding--; c.ses.holding == 0 {
+		return
+	}
+	l.several = l.several || l.worked != nil && l.worked != c.ses
+	l.worked = c.ses
+	if c.ses.holding--; c.ses.holding == 0 {
 		l.holders--
 	}
 }

@@ -232,6 +232,11 @@ func (l *link) progressed(f *wire.Frame, via *call) {
 		return
 	}
 	c := l.byID(at.Of(f.Raw))
+	if c == nil && via == nil {
+		l.mu.Lock()
+		l.unasked = true
+		l.mu.Unlock()
+	}
 	if c == nil || c.token == nil || (via != nil && via != c) {
 		l.stats.droppedNotifications.Add(1)
 		return
@@ -241,13 +246,15 @@ func (l *link) progressed(f *wire.Frame, via *call) {
 }
 
 // attribute passes on a notification that names no call, such as a log message: on a call's
-// own stream it is that call's. On a shared one it is the newest call's, if everything the server may be
-// working on is of one session; otherwise nobody gets it, so that no session ever sees
-// another's.
+// own stream it is that call's. On a shared one it is the newest call's, if everything the
+// server may be working on is of one session; otherwise nobody gets it. A server that has
+// spoken of a call after answering it may do so again while another session is alone at work,
+// so from then on only a session gets anything that has always been the only one.
 func (l *link) attribute(f *wire.Frame, via *call) {
 	l.mu.Lock()
 	c := via
 	if c == nil {
+		l.unasked = l.unasked || l.worked != nil && len(l.calls) == 0
 		c = l.newest()
 	}
 	if c == nil || c.ses == nil || !l.wanted(c.ses, f) {
@@ -270,6 +277,12 @@ func (l *link) newest() *call {
 		if other.open && (c == nil || other.up > c.up) {
 			c = other
 		}
+	}
+	if c == nil {
+		return nil
+	}
+	if l.unasked && (l.several || l.worked != nil && l.worked != c.ses) {
+		return nil
 	}
 	return c
 }

@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -213,6 +216,62 @@ func TestLogOfACancelledCallIsNotGivenToAnother(t *testing.T) {
 	}
 }
 
+// A server that has been heard to speak of a call after answering it is not believed to speak
+// of another session's call only because that is alone at work.
+func TestLogsOfAServerThatSpeaksAfterAnsweringReachNoOtherSession(t *testing.T) {
+	const (
+		log      = `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"done"}}`
+		progress = `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`
+	)
+	for name, late := range map[string]string{"log": log, "progress": progress} {
+		cfg := Config{}.withDefaults()
+		l := newLink("n", "s", &cfg, slog.New(slog.DiscardHandler), &counters{}, always)
+		l.up = deafEnd{}
+		heard := func(session string) bool {
+			t.Helper()
+			if _, err := l.openSession(session); err != nil {
+				t.Fatal(err)
+			}
+			f, err := wire.Scan([]byte(tool("7", "work", "")), wire.ClientLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := l.dispatch(t.Context(), l.session(session), &f, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.receive([]byte(log), nil)
+			got := len(c.take().events) == 1
+			l.receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":{}}`, c.up), nil)
+			return got
+		}
+		l.receive([]byte(log), nil) // at its start, of nobody's call
+		if !heard("A") || !heard("B") || !heard("A") {
+			t.Errorf("%s: sessions at work one after the other did not get their log messages", name)
+		}
+		l.receive([]byte(late), nil)
+		if heard("B") || heard("A") {
+			t.Errorf("%s: a session got what may be another's", name)
+		}
+	}
+	cfg := Config{}.withDefaults()
+	l := newLink("n", "s", &cfg, slog.New(slog.DiscardHandler), &counters{}, always)
+	l.unasked = true
+	a := &session{id: "A"}
+	l.calls[1] = &call{ses: a, open: true}
+	l.holders = 1
+	if l.newest() == nil {
+		t.Error("the only session there ever was gets nothing from a server that speaks after answering")
+	}
+}
+
+// deafEnd is an upstream that takes everything and says nothing.
+type deafEnd struct{}
+
+func (deafEnd) send(_ context.Context, m message) error { return m.clear() }
+func (deafEnd) close()                                  {}
+func (deafEnd) stderr() []string                        { return nil }
+
 func setLevel(id, level string) string {
 	return `{"jsonrpc":"2.0","id":` + id + `,"method":"logging/setLevel","params":{"level":"` + level + `"}}`
 }
@@ -373,6 +432,38 @@ func TestFormOfTheAnswer(t *testing.T) {
 			t.Errorf("Accept %q: no answer", tc.accept)
 		}
 	}
+}
+
+// A large answer has no time limit as long as its reader takes some of it.
+func TestDeadlineOfALargeAnswerMovesWithIt(t *testing.T) {
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	answer := []byte(`{"x":"` + strings.Repeat("y", 3*unbuffered) + `"}`)
+	p := reply{x: &exchange{w: w}}
+	p.plain(answer)
+	if w.Body.String() != string(answer) || w.Header().Get("Content-Length") != strconv.Itoa(len(answer)) {
+		t.Errorf("%d bytes of %d written, Content-Length %s", w.Body.Len(), len(answer), w.Header().Get("Content-Length"))
+	}
+	if w.most > unbuffered || w.set != 4 {
+		t.Errorf("%d deadlines, up to %d bytes written under one, want 4 and %d at most", w.set, w.most, unbuffered)
+	}
+}
+
+// deadlines counts the deadlines set, and the most bytes written under one.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set, since, most int
+}
+
+func (d *deadlines) SetWriteDeadline(time.Time) error {
+	d.set++
+	d.since = 0
+	return nil
+}
+
+func (d *deadlines) Write(b []byte) (int, error) {
+	d.since += len(b)
+	d.most = max(d.most, d.since)
+	return d.ResponseRecorder.Write(b)
 }
 
 func TestSlowAnswerBecomesAStreamThatIsKeptAlive(t *testing.T) {
