@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -56,10 +57,17 @@ session. It listens on loopback only and leaves nothing behind. Stop it with Ctr
 			if port < 0 || port > 65535 {
 				return badUsage("--port %d: want 0 to 65535", port)
 			}
-			return a.demo(cmd.Context(), port, cmd.Flags().Changed("port"), log)
+			chosen := cmd.Flags().Changed("port")
+			if v := a.getenv("PORT"); v != "" && !chosen {
+				if port, err = strconv.Atoi(v); err != nil || port < 1 || port > 65535 {
+					return badUsage("environment variable PORT: %q is not a port from 1 to 65535", v)
+				}
+				chosen = true
+			}
+			return a.demo(cmd.Context(), port, chosen, log)
 		},
 	}
-	cmd.Flags().IntVar(&port, "port", port, "TCP `port` of the front; 0 for a free one")
+	cmd.Flags().IntVar(&port, "port", port, "TCP `port` of the front, 0 for a free one; $PORT when not given")
 	logs.register(cmd, "error") // everything the demo does would be a warning elsewhere
 	return cmd
 }

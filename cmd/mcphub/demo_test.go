@@ -190,6 +190,13 @@ func TestDemoOnATakenPort(t *testing.T) {
 	if got.code != exitFailed || !strings.Contains(got.stderr, "is taken by another program") {
 		t.Errorf("a port that was asked for and is taken = %+v", got)
 	}
+	port := []string{"PORT=" + fmt.Sprint(portOf(l))}
+	if got := command(t, port, "", "demo"); got.code != exitFailed || !strings.Contains(got.stderr, "is taken by another program") {
+		t.Errorf("a PORT that is taken = %+v", got)
+	}
+	if got := command(t, []string{"PORT=http"}, "", "demo"); got.code != exitUsage || !strings.Contains(got.stderr, "PORT") {
+		t.Errorf("PORT=http = %+v", got)
+	}
 	if got := command(t, nil, "", "demo", "--port", "70000"); got.code != exitUsage {
 		t.Errorf("--port 70000 = %+v", got)
 	}

@@ -21,6 +21,7 @@ import (
 // Limits of a listener (DESIGN.md 11). Bodies are the handlers' own.
 const (
 	headerTime = 10 * time.Second
+	readTime   = 40 * time.Second // head and body together; net/http lifts it when a body has been read
 	idleTime   = 120 * time.Second
 	headerSize = 32 << 10
 )
@@ -68,7 +69,7 @@ func baseOf(host string, port int) string {
 func serveHTTP(l net.Listener, h http.Handler, grace time.Duration, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		srv := &http.Server{
-			Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize - 4096, // net/http adds 4096
+			Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize - 4096, // net/http adds 4096
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		}
 		served := make(chan error, 1)

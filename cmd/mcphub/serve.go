@@ -29,7 +29,7 @@ func (s *serveFlags) register(cmd *cobra.Command) {
 	f.StringVar(&s.config, "config", "", "settings `file`")
 	f.StringVar(&s.host, "host", "", "`address` to listen on; default $HOST, else 127.0.0.1 when standalone and every interface otherwise")
 	f.IntVar(&s.port, "port", -1, "TCP `port` to listen on, 0 for a free one; default $PORT, else 3000")
-	f.Lookup("port").DefValue = ""
+	f.Lookup("port").DefValue = "0" // which pflag does not print
 	s.log.register(cmd, "info")
 	_ = cmd.MarkFlagFilename("config", "json")
 }
