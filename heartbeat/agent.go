@@ -68,7 +68,8 @@ const (
 	firstRetry       = 250 * time.Millisecond
 	maxRetry         = 5 * time.Second
 	nudgeDelay       = 50 * time.Millisecond
-	maxRecord        = 250 << 10 // bytes of a record, below the coordinator's limit
+	refusedFor       = 10 * time.Minute // a refused catalog is not sent again
+	maxRecord        = 250 << 10        // bytes of a record, below the coordinator's limit
 )
 
 // Agent keeps a node registered. Make one with NewAgent and call Run once; the other methods
@@ -80,6 +81,8 @@ type Agent struct {
 	client *client
 	lease  *Lease
 	nudges chan struct{}
+
+	refused *recent[store.Digest] // catalogs that the coordinators will not have
 
 	// What follows belongs to Run.
 	url     string // our address, once known
@@ -109,7 +112,8 @@ func NewAgent(cfg AgentConfig, source Source, log *slog.Logger) (*Agent, error) 
 	}
 	return &Agent{
 		cfg: cfg, source: source, client: c, lease: &Lease{}, nudges: make(chan struct{}, 1),
-		log: log.With("node", cfg.ID),
+		log:     log.With("node", cfg.ID),
+		refused: newRecent[store.Digest](refusedFor, maxServers),
 	}, nil
 }
 

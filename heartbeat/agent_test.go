@@ -441,3 +441,30 @@ func TestTalkativeServersDoNotKeepTheirNodeOut(t *testing.T) {
 		_ = stop()
 	})
 }
+
+// A catalog that the coordinators will not have keeps no other one waiting, and is tried once.
+func TestRefusedCatalogHoldsUpNoOther(t *testing.T) {
+	m, j := newMemStore(), &journal{}
+	f := &front{reg: testRegistrar(m, nil, j)}
+	big, small := []byte(`{"x":"`+strings.Repeat("y", MaxCatalog)+`"}`), []byte(`{"tools":[]}`)
+	src := newSource()
+	a := testAgent(t, "node-1", instanceA, f, src, j)
+	digests := []store.Digest{store.DigestOf(big), store.DigestOf(small)}
+	src.catalogs[digests[0]], src.catalogs[digests[1]] = big, small
+	a.sendCatalogs(t.Context(), digests)
+	if string(m.catalogs[digests[1]]) != string(small) {
+		t.Error("the second catalog was not stored")
+	}
+	a.sendCatalogs(t.Context(), digests[:1])
+	if n := f.count("/api/cluster/catalogs"); n != 2 || len(m.catalogs) != 1 {
+		t.Errorf("%d calls, %d catalogs stored, want 2 and 1", n, len(m.catalogs))
+	}
+	// What fails for another reason is tried with the next beat.
+	f.fail(errors.New("connection refused"))
+	a.sendCatalogs(t.Context(), digests[1:])
+	f.fail(nil)
+	a.sendCatalogs(t.Context(), digests[1:])
+	if n := f.count("/api/cluster/catalogs"); n != 4 {
+		t.Errorf("%d calls, want 4", n)
+	}
+}

@@ -3,7 +3,9 @@ package heartbeat
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -89,21 +91,42 @@ func (a *Agent) place() (host string, port int) {
 }
 
 // sendCatalogs gives the coordinator the catalogs it lacks. One that does not arrive is asked
-// for again with the next beat, so the first failure ends it; together they may take no longer
-// than one call, so that they do not hold up that beat.
+// for again with the next beat. One that is refused for what it is keeps no other waiting, and
+// is not sent again for a while. Together they may take no longer than one call, so that they
+// do not hold up that beat.
 func (a *Agent) sendCatalogs(ctx context.Context, missing []store.Digest) {
 	ctx, cancel := context.WithTimeout(ctx, a.bound())
 	defer cancel()
 	for _, digest := range missing {
+		if a.refused.has(digest) {
+			continue
+		}
 		raw, ok := a.source.Catalog(digest)
 		if !ok { // it changed since; the next beat names the new one
 			continue
 		}
-		if err := a.client.post(ctx, "/api/cluster/catalogs", catalogBody(digest, raw), a.bound(), nil); err != nil {
+		err := a.client.post(ctx, "/api/cluster/catalogs", catalogBody(digest, raw), a.bound(), nil)
+		var no *refusal
+		switch {
+		case err == nil:
+		case errors.As(err, &no) && (no.status == http.StatusBadRequest || no.status == http.StatusRequestEntityTooLarge):
+			a.refused.mark(digest)
+			a.log.Warn("catalog refused: the tools of one server stay unknown to the coordinators", "server", a.offering(digest), "err", err)
+		default:
 			a.log.Warn("catalog not sent", "err", err)
 			return
 		}
 	}
+}
+
+// offering names a server that has the catalog.
+func (a *Agent) offering(d store.Digest) store.ServerID {
+	for _, s := range a.source.Describe().Servers {
+		if s.Catalog == d {
+			return s.ID
+		}
+	}
+	return ""
 }
 
 // catalogBody carries the catalog's bytes as they are: encoding/json would rewrite them, and

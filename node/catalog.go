@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mcphub-go/mcphub/heartbeat"
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
 const (
-	maxPages   = 1000
-	maxCatalog = 8 << 20
+	maxPages = 1000
+	// maxCatalog is what coordinators take, so that a server whose lists are larger says so
+	// itself instead of being ready without them.
+	maxCatalog = heartbeat.MaxCatalog
 )
 
 // catalog is what one server offers: its handshake and all pages of its lists, as one JSON
@@ -63,6 +66,9 @@ func (l *link) list(ctx context.Context) (*catalog, error) {
 		out = append(out, ']')
 	}
 	cat.bytes = append(out, '}')
+	if len(cat.bytes) > maxCatalog {
+		return nil, fmt.Errorf("the lists are over %d MiB", maxCatalog>>20)
+	}
 	sum := sha256.Sum256(cat.bytes)
 	cat.digest = store.Digest(hex.EncodeToString(sum[:]))
 	return cat, nil

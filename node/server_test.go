@@ -225,8 +225,8 @@ func TestHandshakesAndListsThatAreNoGood(t *testing.T) {
 		{"list refused", "tools/list", `!{"code":-32601,"message":"no"}`, "-32601"},
 		{"endless list", "tools/list", `{"tools":[],"nextCursor":"a"}`, "same cursor"},
 		{"list silent", "tools/list", ``, "not ready after 30s"},
-		{"huge list", "tools/list", `{"tools":["` + strings.Repeat("x", maxCatalog) + `"]}`, "no usable answer"},
-		{"long list", "tools/list", `{"tools":["` + strings.Repeat("x", maxCatalog-100) + `"]}`, "over 8 MiB"},
+		{"huge list", "tools/list", `{"tools":["` + strings.Repeat("x", 8<<20) + `"]}`, "no usable answer"},
+		{"long list", "tools/list", `{"tools":["` + strings.Repeat("x", maxCatalog-100) + `"]}`, "over 4 MiB"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
