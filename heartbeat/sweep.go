@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mcphub-go/mcphub/store"
@@ -68,9 +69,26 @@ func (w *Watcher) assert(ctx context.Context) {
 		}
 	}
 	if w.cfg.Refresh != nil {
-		if err := w.cfg.Refresh(ctx); err != nil {
-			w.log.Debug("not written back", "err", err)
-		}
+		w.refreshed(ctx, w.cfg.Refresh(ctx))
+	}
+}
+
+// refreshed notes what came of Refresh. That the store is away is known from elsewhere and
+// passes; anything else needs a person, and is said once and for as long as it lasts.
+func (w *Watcher) refreshed(ctx context.Context, err error) {
+	if err != nil && (ctx.Err() != nil || errors.Is(err, store.ErrUnavailable)) {
+		w.log.Debug("not written back", "err", err)
+		return
+	}
+	w.mu.Lock()
+	was := w.unsaved
+	w.unsaved = err
+	w.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		w.log.Error("what this replica must put back into Redis is refused", "err", err)
+	case err == nil && was != nil:
+		w.log.Info("written back again")
 	}
 }
 

@@ -37,7 +37,8 @@ type WatcherConfig struct {
 	// not block. May be nil.
 	Describe func() store.Coordinator
 	// Refresh is called, if set, each time that record is written: for whatever else this
-	// replica must put back into a store that may have been emptied. Its error is logged.
+	// replica must put back into a store that may have been emptied. Its error is logged, and
+	// unless it wraps store.ErrUnavailable, Ready says until it has passed that there is one.
 	Refresh func(ctx context.Context) error
 }
 
@@ -54,6 +55,8 @@ type Watcher struct {
 	mu    sync.Mutex
 	had   bool  // a snapshot has been read
 	fault error // of the last look at the store
+
+	unsaved error // of Refresh, but for the store's absence
 
 	// What follows belongs to Run.
 	raw      *store.Snapshot
@@ -97,6 +100,9 @@ func (w *Watcher) Ready() (ok bool, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fault == nil {
+		if w.unsaved != nil {
+			return true, "what this replica must put back into Redis is refused: see its log"
+		}
 		return true, ""
 	}
 	if w.had {
@@ -161,13 +167,13 @@ func (w *Watcher) load(ctx context.Context) {
 		}
 		return
 	}
-	w.succeed()
 	gone := w.vanished(snap)
 	if snap != w.raw || gone {
 		w.bury(ctx, snap)
 		w.publish(snap)
 	}
 	w.raw = snap
+	w.succeed() // when the snapshot is there for whoever asks Ready first
 }
 
 // fail notes that the store cannot be read; what is published stays.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -276,6 +277,38 @@ func TestOwnRecordIsKeptFresh(t *testing.T) {
 		if refreshed != 2 {
 			t.Errorf("refreshed %d times in 7 s, want 2", refreshed)
 		}
+		f.stop()
+	})
+}
+
+// What this replica cannot put back for another reason than the store's absence needs a person.
+func TestRefreshThatIsRefusedIsSaidOnceAndShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refusal atomic.Pointer[error]
+		f := newFleet(t, 1, WatcherConfig{Refresh: func(context.Context) error {
+			if err := refusal.Load(); err != nil {
+				return *err
+			}
+			return nil
+		}})
+		step := func(err error, reason bool, lines int) {
+			t.Helper()
+			refusal.Store(&err)
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			ok, why := f.watchers[0].Ready()
+			if !ok || (why != "") != reason || strings.Contains(why, "key") {
+				t.Errorf("after %v: Ready() = %v, %q, want a reason %v", err, ok, why, reason)
+			}
+			if n := f.j.count("what this replica must put back into Redis is refused"); n != lines {
+				t.Errorf("after %v: %d errors in the log, want %d", err, n, lines)
+			}
+		}
+		step(store.ErrUnavailable, false, 0)
+		step(errors.New("another key"), true, 1)
+		step(store.ErrUnavailable, true, 1) // nobody knows better
+		step(nil, false, 1)
+		step(errors.New("another key"), true, 2)
 		f.stop()
 	})
 }
