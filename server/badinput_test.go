@@ -391,6 +391,23 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 	}
 }
 
+// A refusal does not wait for a body that was announced and never comes.
+func TestRefusalWithoutTheBody(t *testing.T) {
+	r := newRig(t, global, nil)
+	for name, raw := range map[string]string{
+		"media type":     "POST /mcp/everything HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n",
+		"unknown server": "POST /mcp/nosuch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n",
+		"no such path":   "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+		"chunked":        "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if p := r.raw(t, raw); p.status < 400 || p.status > 499 || !p.close {
+				t.Errorf("status %d, connection closed %v; want a refusal that ends the connection", p.status, p.close)
+			}
+		})
+	}
+}
+
 // The deadline of a body is gone once it has come: a call may take as long as it likes.
 func TestDeadlineEndsWithTheBody(t *testing.T) {
 	cfg := global

@@ -48,6 +48,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 	}
 	switch {
 	case err == nil: // net/http takes the deadline away when it has seen the end of the body
+		r.Body = http.NoBody
 		return body, nil
 	case errors.Is(err, errTooLarge):
 		return nil, in.tooLarge(limit, true)
@@ -55,6 +56,17 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 		return nil, &problem{status: http.StatusRequestTimeout, message: "the body came too slowly", shut: true}
 	}
 	return nil, &problem{status: http.StatusBadRequest, message: "the body ended early or was not framed as HTTP/1.1 demands", shut: true}
+}
+
+// drainTime is how long a refused request may take to send what is left of its body.
+const drainTime = time.Second
+
+// dropBody bounds the wait for a body that nobody is going to read: net/http reads some of
+// it before it answers, and a client that never sends it would never be answered.
+func dropBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && r.Body != http.NoBody {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime)) // without it, Run's own limit holds
+	}
 }
 
 // maxPromise is up to where memory is set aside for what a Content-Length promises.

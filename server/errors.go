@@ -161,6 +161,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.shut {
 		h.Set("Connection", "close")
 	}
+	dropBody(w, r)
 	body := p.body(isMCP(r.URL.Path))
 	h.Set("Content-Type", wire.TypeJSON)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -80,6 +80,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:                      s.Handler(),
 		ReadHeaderTimeout:            s.cfg.HeaderTime,
+		ReadTimeout:                  s.cfg.HeaderTime + s.cfg.BodyTime, // lifted when a body has been read
 		IdleTimeout:                  s.cfg.IdleTime,
 		MaxHeaderBytes:               2 * MaxHeaders, // what lies between is refused in JSON
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
