@@ -118,7 +118,7 @@ func (n *Node) finishCalls() {
 func (n *Node) sweep(ctx context.Context) {
 	calls := time.NewTicker(min(time.Second, n.cfg.CallTimeout/4+1))
 	defer calls.Stop()
-	sessions := time.NewTicker(min(time.Minute, n.cfg.SessionTimeout/10+1))
+	sessions := time.NewTimer(0)
 	defer sessions.Stop()
 	for {
 		select {
@@ -129,9 +129,14 @@ func (n *Node) sweep(ctx context.Context) {
 		case <-sessions.C:
 			idle := n.idle()
 			n.eachLink(func(l *link) { n.stats.expired.Add(int64(l.expire(idle))) })
+			sessions.Reset(min(maxSweep, idle/10+1))
 		}
 	}
 }
+
+// maxSweep is the longest time between two looks for idle sessions. It is short because the
+// first grant may name a much shorter timeout than was assumed before.
+const maxSweep = 5 * time.Second
 
 // idle is how long a session may rest here: what the fleet allows, and a tenth of it added.
 func (n *Node) idle() time.Duration {
