@@ -25,8 +25,9 @@ const (
 // memStore is a model of the store whose clock is the test's own.
 type memStore struct {
 	mu       sync.Mutex
-	down     error // every call fails with it
-	readOnly bool  // beats fail
+	down     error         // every call fails with it
+	readOnly bool          // beats fail
+	ahead    time.Duration // of our clock
 	nodes    map[store.NodeID]store.Node
 	lease    map[store.NodeID]time.Time // end of it
 	epoch    map[store.NodeID]store.Epoch
@@ -63,6 +64,16 @@ func (m *memStore) setDown(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.down = err
+}
+
+// jump sets the store's clock forward, by which all leases run out sooner.
+func (m *memStore) jump(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ahead += d
+	for id, end := range m.lease {
+		m.lease[id] = end.Add(-d)
+	}
 }
 
 func (m *memStore) enter() error {
@@ -177,7 +188,7 @@ func (m *memStore) Snapshot(context.Context, *store.Snapshot) (*store.Snapshot, 
 	if err != nil {
 		return nil, err
 	}
-	s := &store.Snapshot{Revision: m.rev, Taken: time.Now()}
+	s := &store.Snapshot{Revision: m.rev, Taken: time.Now().Add(m.ahead)}
 	for _, n := range m.nodes {
 		s.Nodes = append(s.Nodes, n)
 	}

@@ -63,6 +63,7 @@ type Watcher struct {
 	ghosts   map[store.NodeID]ghost
 	down     instant // since when the store does not answer; zero while it does
 	steady   instant // since when nodes could have renewed their leases; zero for never
+	read     instant // when raw was read
 	asserted instant // when the own record was written
 	cleaned  instant
 }
@@ -167,6 +168,7 @@ func (w *Watcher) load(ctx context.Context) {
 		}
 		return
 	}
+	w.compareClocks(snap)
 	gone := w.vanished(snap)
 	if snap != w.raw || gone {
 		w.bury(ctx, snap)
@@ -203,6 +205,26 @@ func (w *Watcher) succeed() {
 	if !first && !away.mono.IsZero() {
 		w.log.Info("nodes can be read again", "dur", away.age())
 	}
+}
+
+// maxDrift is how far Redis's clock may move away from ours between two looks at it.
+const maxDrift = 2 * time.Second
+
+// compareClocks notices that Redis's clock was set, or that another machine with another clock
+// took over. All leases may run out at once then though no beat was missed, so nodes get a
+// whole nodeTimeout to beat again before they are judged.
+func (w *Watcher) compareClocks(snap *store.Snapshot) {
+	before, at := w.raw, w.read
+	w.read = now()
+	if before == nil || snap == before || snap.Taken.IsZero() || before.Taken.IsZero() {
+		return
+	}
+	drift := snap.Taken.Sub(before.Taken) - at.age()
+	if drift.Abs() <= maxDrift {
+		return
+	}
+	w.steady = now()
+	w.log.Warn("the clock of Redis has jumped: no node is judged for a nodeTimeout", "dur", drift.Round(time.Millisecond))
 }
 
 // vanished turns nodes that are in the last reading and not in this one into ghosts, and

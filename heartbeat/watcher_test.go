@@ -312,3 +312,31 @@ func TestRefreshThatIsRefusedIsSaidOnceAndShown(t *testing.T) {
 		f.stop()
 	})
 }
+
+// Leases run out on Redis's clock. When that is set forward, nodes that beat on are not marked.
+func TestJumpOfTheStoresClockMarksNobodyThatBeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, WatcherConfig{})
+		time.Sleep(20 * time.Second)
+		nodes := []store.Node{f.register(t, "node-1"), f.register(t, "node-2"), f.register(t, "node-3")}
+		time.Sleep(3*time.Second + 300*time.Millisecond)
+		f.m.jump(time.Hour)
+		time.Sleep(2 * time.Second)
+		for _, n := range nodes[:2] { // the third is dead
+			if _, err := f.m.BeatNode(t.Context(), n, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if f.j.has("Marking") || !f.j.has("clock of Redis") {
+			t.Errorf("within a nodeTimeout of the jump: %q, want nobody marked and the jump told", f.j.lines)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if f.state("node-1") != store.NodeActive || f.state("node-2") != store.NodeActive || f.state("node-3") != store.NodeUnhealthy {
+			t.Errorf("after it: %s, %s, %s, want only the third unhealthy", f.state("node-1"), f.state("node-2"), f.state("node-3"))
+		}
+		f.stop()
+	})
+}
