@@ -66,6 +66,9 @@ type Config struct {
 	CallTimeout time.Duration
 	// StreamIdle bounds the silence in a stream. Zero means 10m.
 	StreamIdle time.Duration
+	// ClientStall is how long a client may take to accept a piece of an answer, or an event, before
+	// its connection is dropped. Zero means 30s.
+	ClientStall time.Duration
 	// ProbeTimeout bounds asking a node whether it lives. Zero means 1s.
 	ProbeTimeout time.Duration
 	// MoveTimeout bounds moving a session to another node. Zero means 15s.
@@ -90,6 +93,7 @@ func (c Config) withDefaults() Config {
 	c.DialTimeout = cmp.Or(c.DialTimeout, 2*time.Second)
 	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Minute)
 	c.StreamIdle = cmp.Or(c.StreamIdle, 10*time.Minute)
+	c.ClientStall = cmp.Or(c.ClientStall, 30*time.Second)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, time.Second)
 	c.MoveTimeout = cmp.Or(c.MoveTimeout, 15*time.Second)
 	c.PlaceWait = cmp.Or(c.PlaceWait, 2*time.Second)
@@ -182,11 +186,13 @@ func (r *Router) Carry(ctx context.Context, w http.ResponseWriter, req Request) 
 	r.stats.inFlight.Add(1)
 	defer r.stats.inFlight.Add(-1)
 	r.stats.carried.Add(1)
+	c := newClient(w, r.cfg.ClientStall)
+	defer c.done()
 	switch req.HTTPMethod {
 	case http.MethodPost:
-		return r.post(ctx, w, &req)
+		return r.post(ctx, c, &req)
 	case http.MethodDelete:
-		return r.delete(ctx, w, &req)
+		return r.delete(ctx, c, &req)
 	}
 	return &Error{Err: ErrMethod, Code: wire.CodeInvalidRequest, Message: "only POST and DELETE are served here"}
 }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
@@ -22,8 +21,6 @@ const (
 	// maxAnswer bounds a plain answer, and maxEvent one event of a stream.
 	maxAnswer = 64 << 20
 	maxEvent  = 8 << 20
-	// clientStall is how long a client may take to accept one event.
-	clientStall = 30 * time.Second
 )
 
 var (
@@ -154,7 +151,6 @@ func readSome(a *answer, buf []byte, limit int) ([]byte, error) {
 func (c *call) relayStream(a *answer) error {
 	a.stream()
 	rc := http.NewResponseController(c.w)
-	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // not every writer has deadlines
 	if !c.headSent {
 		c.copyHead(a)
 		if a.cacheControl == "" {
@@ -181,7 +177,6 @@ func (c *call) relayStream(a *answer) error {
 			c.answered = true
 			c.final = c.final || c.isFinal(ev.Data)
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(clientStall))
 		if _, err := c.w.Write(ev.Raw); err != nil {
 			return nil // the client has gone
 		}
