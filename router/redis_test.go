@@ -21,7 +21,7 @@ func newRedisWorld(t testing.TB, nodes, routers int) (*world, *miniredis.Minired
 	w := newWorld(t, nodes, 0)
 	var stores []*store.Store
 	for range routers {
-		s, err := store.Open(context.Background(), store.Config{URL: "redis://" + redis.Addr(), Log: slog.New(slog.DiscardHandler)})
+		s, err := store.Open(context.Background(), store.Config{URL: "redis://" + redis.Addr(), Timeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
