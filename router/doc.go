@@ -19,6 +19,8 @@
 //     first, or the first provably refused it, or the message is safe to repeat; and never more
 //     than once. See [Dispatch].
 //   - A tools/call that may have run is answered with error 1001, never in silence.
+//   - A session younger than its time to live is not called unknown, which is final, before
+//     those who may have it cached had time to write it back.
 //   - Half an event is never delivered.
 //   - Only listed headers cross, in either direction.
 package router
