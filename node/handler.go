@@ -31,7 +31,7 @@ func newHandler(n *Node) http.Handler {
 		if errors.As(err, &he) {
 			status, msg = he.Code, http.StatusText(he.Code)
 		}
-		fail(c.Response(), status, msg)
+		_ = fail(c.Response(), status, msg) // the caller may have gone
 	}
 	e.POST("/mcp/:server", n.serveMessage)
 	e.DELETE("/mcp/:server", n.serveEnd)
