@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 // startWide begins a session over several servers. No node hears of it: upstream sessions are
 // opened when a call needs them.
 func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Request, f *wire.Frame) error {
+	if at, ok := f.Lookup("params", "protocolVersion"); !ok || f.Raw[at.Start] != '"' {
+		return &Error{Err: ErrBadRequest, ID: f.IDBytes(), Code: wire.CodeInvalidParams, Message: "initialize needs params.protocolVersion, a string such as " + wire.LatestLegacy}
+	}
 	tok, err := r.cfg.Keys.Mint(req.scope(), req.Subject, "", 0, time.Now())
 	if err != nil {
 		return err
@@ -104,11 +108,25 @@ func (r *Router) listTools(ctx context.Context, w http.ResponseWriter, f *wire.F
 	return writeJSON(w, http.StatusOK, wire.Result(id, r.mergedTools(ctx)))
 }
 
+// twoNames says whether a server whose parser ignores case could read another tool's name in
+// the params than the one that is routed by.
+func twoNames(f *wire.Frame) bool {
+	for k := range wire.Members(f.Raw, f.Params) {
+		if key, ok := wire.Unquote(k.Of(f.Raw)); ok && key != "name" && strings.EqualFold(key, "name") {
+			return true
+		}
+	}
+	return false
+}
+
 // callTool sends a call to the server that its name asks for, with the name that the server
 // knows.
 func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Request, s *session, f *wire.Frame) error {
 	refuse := func(msg string) error {
 		return writeJSON(w, http.StatusOK, wire.Error(f.IDBytes(), wire.CodeInvalidParams, msg, nil))
+	}
+	if twoNames(f) {
+		return refuse("params has a key that differs only in case from name; keys are case-sensitive")
 	}
 	at, ok := f.Lookup("params", "name")
 	if !ok {

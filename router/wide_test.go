@@ -82,6 +82,12 @@ func TestWideInitialize(t *testing.T) {
 			t.Errorf("%s, session %q", p.Body, p.session())
 		}
 	}
+	for _, params := range []string{`{}`, `{"protocolVersion":5}`, `{"protocolVersion":null}`} {
+		e := fails(t, do(w.rs[0], Request{Body: []byte(message("1", "initialize", params))}), ErrBadRequest)
+		if e != nil && e.Code != -32602 {
+			t.Errorf("initialize with %s: code %d, want -32602", params, e.Code)
+		}
+	}
 	for _, n := range w.nodes {
 		if n.posts != 0 {
 			t.Error("a node was bothered by an initialize over all servers")
@@ -223,6 +229,8 @@ func TestWideRefusals(t *testing.T) {
 		{"no params", message("1", "tools/call", ""), "-32602"},
 		{"no name", message("1", "tools/call", "{}"), "-32602"},
 		{"name is no string", message("1", "tools/call", `{"name":7}`), "-32602"},
+		{"two names", message("1", "tools/call", `{"name":"a-inc","Name":"wipe"}`), "-32602"},
+		{"two names, escaped", message("1", "tools/call", `{"name":"a-inc","\u006eAME":"wipe"}`), "-32602"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if p := post(t, w.rs[0], "", session, c.body); p.get("error", "code") != c.code || len(p.get("error", "message")) < 10 {
