@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -182,6 +183,10 @@ func TestControlJudgesTheDialledAddress(t *testing.T) {
 	}
 }
 
+// oddAddress is what resolvers read as an address in some other spelling: a last label that is
+// a number, decimal, octal or hexadecimal. "X0" is a name like any other.
+var oddAddress = regexp.MustCompile(`(^|\.)(0[xX][0-9a-fA-F]*|[0-9]+)\.?$`)
+
 // Whatever passes is plain: the host that net/url sees in it is an address that passes by
 // itself, or a name that no resolver takes for one.
 func FuzzCheckURL(f *testing.F) {
@@ -200,7 +205,7 @@ func FuzzCheckURL(f *testing.F) {
 		if err == nil && !addr.IsLoopback() && !addr.IsPrivate() {
 			t.Fatalf("CheckURL(%q) = nil for a public address without a secret", raw)
 		}
-		if err != nil && strings.Trim(u.Hostname(), "0123456789.xX") == "" {
+		if err != nil && oddAddress.MatchString(u.Hostname()) {
 			t.Fatalf("CheckURL(%q) = nil for an odd spelling of an address", raw)
 		}
 	})
