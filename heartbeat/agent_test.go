@@ -443,7 +443,10 @@ func TestTalkativeServersDoNotKeepTheirNodeOut(t *testing.T) {
 }
 
 // A catalog that the coordinators will not have keeps no other one waiting, and is tried once.
-func TestRefusedCatalogHoldsUpNoOther(t *testing.T) {
+// The bubble's clock stands still while the large one is worked on, however slow the machine.
+func TestRefusedCatalogHoldsUpNoOther(t *testing.T) { synctest.Test(t, testRefusedCatalog) }
+
+func testRefusedCatalog(t *testing.T) {
 	m, j := newMemStore(), &journal{}
 	f := &front{reg: testRegistrar(m, nil, j)}
 	big, small := []byte(`{"x":"`+strings.Repeat("y", MaxCatalog)+`"}`), []byte(`{"tools":[]}`)
