@@ -30,8 +30,8 @@ type Env struct {
 	Do func(args ...any) (any, error)
 	// Flush empties the backend.
 	Flush func()
-	// Clustered says that the backend is a Redis Cluster.
-	Clustered bool
+	// Running says that the backend's clock also runs by itself.
+	Running bool
 }
 
 // Key is a key of the backend, for Do.
@@ -77,7 +77,7 @@ func Dial(t *testing.T, url string) Env {
 			}
 		},
 	}
-	_, env.Clustered = rdb.(*redis.ClusterClient)
+	env.Running = true
 	env.Flush()
 	env.Open = func() *store.Store { return OpenAt(t, url) }
 	env.Store, env.Second = env.Open(), env.Open()
