@@ -154,8 +154,17 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 // Request is one HTTP request of a client, as package server hands it on: authenticated, within
 // limits, its single-valued headers single.
 type Request struct {
-	// Scope is the server of the endpoint, or empty for the endpoint over all servers.
+	// Scope is the server of the endpoint, store.ScopeGroup and the name of a group, or empty for
+	// the endpoint over all servers.
 	Scope string
+	// Limit is what the client's key may use; nil means everything.
+	Limit *Limit
+	// Prefer is the node that a cookie or a header of the client named; empty for none. Without
+	// such a strategy it is ignored.
+	Prefer store.NodeID
+	// Placed, if set, is told which node an answer comes from, before its head is written to the
+	// client: it may add to the headers. It is not called for answers that no node gave.
+	Placed func(h http.Header, n store.NodeID)
 	// Subject is who the client is; empty for anonymous. Sessions are bound to it.
 	Subject string
 	// HTTPMethod is POST or DELETE.
@@ -167,6 +176,17 @@ type Request struct {
 	// Body is the message, whole.
 	Body []byte
 }
+
+// Limit is what a client may use of the servers. It is not changed once made.
+type Limit struct {
+	// Name tells one limit from another of the same servers: equal names, equal limits.
+	Name string
+	// Servers that may be used.
+	Servers map[store.ServerID]bool
+}
+
+// Allows says whether a server may be used; a nil limit allows all.
+func (l *Limit) Allows(id store.ServerID) bool { return l == nil || l.Servers[id] }
 
 // scope is the request's scope as tokens and the store spell it.
 func (q *Request) scope() string {

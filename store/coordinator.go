@@ -22,6 +22,15 @@ type Coordinator struct {
 	Started  time.Time // its own clock, for display
 	Sessions int       // sessions in its cache
 	InFlight int       // requests it is carrying
+	// Mode is standalone, coordinator or demo.
+	Mode string
+	// KeyPrint tells the fleet's keys apart without giving one away; empty while this replica has
+	// none. Replicas with another do not understand each other's session ids.
+	KeyPrint string
+	// Ready is what its /ready says.
+	Ready bool
+	// Seen is Redis's clock when the record was last written.
+	Seen time.Time
 }
 
 // PutCoordinator writes what a replica says of itself, for ttl. Errors: ErrInvalid,

@@ -87,15 +87,27 @@ const (
 type Server struct {
 	ID        ServerID     `json:"id"`
 	Status    ServerStatus `json:"status"`
-	Transport string       `json:"transport"`         // stdio, streamable-http, builtin
+	Transport string       `json:"transport"`         // stdio, sse, streamable-http, builtin
 	Error     string       `json:"error,omitempty"`   // why it is not ready
 	Stderr    []string     `json:"stderr,omitempty"`  // the last lines it wrote, when failed
 	Catalog   Digest       `json:"catalog,omitempty"` // set when ready
 	Tools     int          `json:"tools"`
+	Prompts   int          `json:"prompts,omitempty"`
+	Resources int          `json:"resources,omitempty"`
+	Templates int          `json:"templates,omitempty"`
 	Sessions  int          `json:"sessions"` // sessions the node holds for it
 	InFlight  int          `json:"inFlight"` // requests it is working on
 	Restarts  int          `json:"restarts"`
 	Weight    int          `json:"weight"` // of this replica; at least 1
+
+	// Isolation is "session" for a server with a process for each session, and otherwise empty.
+	// The rest is set for such a server only.
+	Isolation    string `json:"isolation,omitempty"`
+	Processes    int    `json:"processes,omitempty"`    // that run, spares included
+	Spares       int    `json:"spares,omitempty"`       // of these, those that wait for a session
+	MaxProcesses int    `json:"maxProcesses,omitempty"` // may run at one time
+	// Full says that every process it may have is taken: no new session fits now.
+	Full bool `json:"full,omitempty"`
 }
 
 // Snapshot is everything the fleet knows of its nodes at one moment. It is never changed

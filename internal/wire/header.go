@@ -43,6 +43,7 @@ const (
 	RefusedDraining   = "draining"   // 503: no new sessions
 	RefusedServer     = "server"     // 503 or 404: the server is not ready, or not here
 	RefusedSession    = "session"    // 404: the node does not know the session
+	RefusedFull       = "full"       // 503: no process is free for a new session
 )
 
 // Media types of MCP over HTTP.
