@@ -35,6 +35,7 @@ func (a *app) configDocument(name, short string, text func() []byte) *cobra.Comm
 
 func (a *app) configCheckCommand() *cobra.Command {
 	var o outputFlag
+	var path string
 	cmd := &cobra.Command{
 		Use:   "check [file]",
 		Short: "Check a settings file without starting anything",
@@ -45,14 +46,14 @@ Without a file it checks the one that 'mcphub' would read.
 ` + exitHelp,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			path := ""
-			if len(args) == 1 {
-				path = args[0]
+			if len(args) == 1 && path != "" {
+				return badUsage("name the file once: as an argument, or with --config")
 			}
-			return a.configCheck(path, o.json())
+			return a.configCheck(strings.Join(append(args, path), ""), o.json())
 		},
 	}
 	o.register(cmd)
+	cmd.Flags().StringVar(&path, "config", "", "the settings file, as for 'mcphub'")
 	return cmd
 }
 

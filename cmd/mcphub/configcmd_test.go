@@ -66,6 +66,17 @@ func TestConfigCheckListsEveryProblem(t *testing.T) {
 	}
 }
 
+func TestConfigCheckTakesTheFileAsMcphubDoes(t *testing.T) {
+	file := writeSettings(t, `{"mcpServers":{"a":{"comand":"x"}}}`)
+	got := command(t, nil, "", "config", "check", "--config", file)
+	if got.code != exitUsage || !strings.Contains(got.stderr, file+":1:") {
+		t.Errorf("check --config = %+v", got)
+	}
+	if got := command(t, nil, "", "config", "check", file, "--config", file); got.code != exitUsage || !strings.Contains(got.stderr, "once") {
+		t.Errorf("check with two files = %+v", got)
+	}
+}
+
 func TestConfigCheckOfAFileThatIsNotThere(t *testing.T) {
 	got := command(t, nil, "", "config", "check", filepath.Join(t.TempDir(), "none.json"))
 	if got.code != exitUsage || !strings.HasPrefix(got.stderr, "mcphub: read settings: ") || strings.Count(got.stderr, "\n") != 1 {

@@ -82,7 +82,7 @@ func TestStandaloneServesAndLeavesNothing(t *testing.T) {
 	log := r.stderr.String()
 	for _, want := range []string{
 		"mode=standalone", "address=127.0.0.1:", "redis=embedded", "redis-cli -h 127.0.0.1 -p ", "no admin is configured",
-		"Node registered: ", "with 1 servers", "msg=stopped",
+		"Node registered: ", "msg=stopped", // how many servers it had by then depends on how fast they start
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not say %q:\n%s", want, log)
