@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"time"
 )
 
 // Values of [Server].Type.
@@ -15,6 +16,16 @@ const (
 	Stdio = "stdio"
 	// StreamableHTTP is a server elsewhere that speaks MCP's streamable HTTP transport.
 	StreamableHTTP = "streamable-http"
+	// SSE is a server elsewhere that speaks the HTTP+SSE transport of MCP 2024-11-05.
+	SSE = "sse"
+)
+
+// Values of [Server].Isolation.
+const (
+	// Shared is one process, or one connection, for all sessions.
+	Shared = "shared"
+	// PerSession is a process for each session.
+	PerSession = "session"
 )
 
 // Server is one entry of mcpServers. Exactly one of Command and URL is set.
@@ -24,7 +35,7 @@ const (
 type Server struct {
 	// Name follows the rule for names and is unique.
 	Name string
-	// Type is Stdio or StreamableHTTP, and fits Command or URL.
+	// Type is Stdio with Command, and StreamableHTTP or SSE with URL.
 	Type    string
 	Command string
 	Args    []string
@@ -35,6 +46,22 @@ type Server struct {
 	// Headers go with every request to URL.
 	Headers map[string]string
 	Enabled bool
+	// Isolation is Shared or PerSession; PerSession goes with Command only.
+	Isolation string
+	// MaxProcesses is how many processes may run at one time, spares included; Warm is how many
+	// spares wait for a session, at most MaxProcesses. Both are zero with Shared.
+	MaxProcesses, Warm int
+	// IdleTimeout ends the process of a session that has not been used for so long. Zero means
+	// never; it is zero with Shared.
+	IdleTimeout time.Duration
+	// StartTimeout bounds one attempt to start the server, or to connect to it: handshake and
+	// lists included.
+	StartTimeout time.Duration
+	// CallTimeout is the longest time a request may go without an answer and without progress.
+	CallTimeout time.Duration
+	// Weight is the share of new sessions of this replica against those on other nodes, 1 to
+	// 100; the node's weight multiplies it.
+	Weight int
 }
 
 // shownServer is what may be seen of a Server.

@@ -33,7 +33,14 @@ type Settings struct {
 	NameSeparator string
 	Cluster       Cluster
 	Routing       Routing
-	Users         []User
+	Limits        Limits
+	Tracing       Tracing
+	// Groups are the groups of this file, sorted by name. Others may live in Redis.
+	Groups []Group
+	// BearerKeys are the keys of the list bearerKeys, disabled ones included, in its order.
+	// Routing.BearerAuthKey is one more.
+	BearerKeys []BearerKey
+	Users      []User
 	// Warnings are sentences, in the order of the file, about what is accepted but should
 	// be looked at. They hold no secrets and belong in the log at start.
 	Warnings []string
@@ -70,16 +77,29 @@ type ClusterCoordinator struct {
 	CleanupInterval time.Duration
 	// StickySessionTimeout is how long a session lives after its last use.
 	StickySessionTimeout time.Duration
+	// DrainTimeout is how long requests in hand may take once the coordinator is told to stop.
+	DrainTimeout time.Duration
 }
+
+// Values of [Sticky].Strategy.
+const (
+	// ConsistentHash chooses the node of a new session by a hash of the session's id.
+	ConsistentHash = "consistent-hash"
+	// ByCookie lets a cookie, which the coordinator sets, name the node of a new session.
+	ByCookie = "cookie"
+	// ByHeader lets a header, which the coordinator returns, name the node of a new session.
+	ByHeader = "header"
+)
 
 // Sticky is systemConfig.cluster.stickySession.
 type Sticky struct {
+	// Enabled is false where every call goes to any node that has the server.
 	Enabled bool
-	// Strategy is "consistent-hash".
+	// Strategy is ConsistentHash, ByCookie or ByHeader. Without Enabled it means nothing.
 	Strategy string
-	// CookieName is an HTTP token.
+	// CookieName is an HTTP token, for ByCookie.
 	CookieName string
-	// HeaderName is an HTTP token.
+	// HeaderName is an HTTP token and no header that HTTP, MCP or MCPHub uses, for ByHeader.
 	HeaderName string
 }
 
@@ -94,20 +114,29 @@ type ClusterNode struct {
 	URL string
 	// CoordinatorURL is where the node registers, http or https, without a trailing slash.
 	// It is never empty when Mode is Node.
-	CoordinatorURL    string
+	CoordinatorURL string
+	// Weight is the node's share of new sessions against other nodes, 1 to 100. It multiplies
+	// the weight of each of its servers.
+	Weight            int
 	HeartbeatInterval time.Duration
+	// RegisterOnStartup is false for a node that serves, and joins only when it is told to.
 	RegisterOnStartup bool
+	// DrainTimeout is how long requests in hand may take once the node is told to stop.
+	DrainTimeout time.Duration
 }
 
 // Routing is systemConfig.routing.
 type Routing struct {
 	// EnableGlobalRoute opens /mcp, which is all servers together.
 	EnableGlobalRoute bool
-	// EnableGroupNameRoute opens groups under their names.
+	// EnableGroupNameRoute opens /mcp/<group>, of the groups of the file and of those in Redis.
 	EnableGroupNameRoute bool
-	// EnableBearerAuth asks MCP clients for BearerAuthKey, which is then not empty.
+	// EnableBearerAuth asks MCP clients for a key: BearerAuthKey or an enabled one of
+	// Settings.BearerKeys. Where there is none, nobody may come in.
 	EnableBearerAuth bool
-	BearerAuthKey    Secret
+	// BearerAuthKey may use everything. It is empty where the list has the same key, whose
+	// limits then hold.
+	BearerAuthKey Secret
 	// AllowedHosts are further values of the Host header to accept: host or host:port, in
 	// lower case.
 	AllowedHosts []string
