@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,15 @@ const (
 	TransportHTTP    = "streamable-http"
 	TransportBuiltin = "builtin"
 )
+
+// What the sessions of a server have of their own, as in ServerConfig.Isolation.
+const (
+	IsolationShared  = "shared"
+	IsolationSession = "session"
+)
+
+// defaultMaxProcesses bounds the processes of an isolated server for which nothing is said.
+const defaultMaxProcesses = 16
 
 // Config is what a node needs to know. Zero durations and numbers mean their defaults.
 type Config struct {
@@ -92,6 +102,23 @@ type ServerConfig struct {
 	Enabled bool
 	// Weight is this replica's share of sessions. Less than 1 means 1.
 	Weight int
+
+	// Isolation is "session" for a child process for each session, which no other session has
+	// used or will, and "shared" or empty for one connection that all sessions share. Only
+	// stdio servers can be isolated.
+	Isolation string
+	// MaxProcesses bounds the processes of an isolated server, spares included. At the bound new
+	// sessions are refused. Zero means 16.
+	MaxProcesses int
+	// Warm is the number of spare processes of an isolated server that are kept ready, with the
+	// handshake behind them, for sessions to come; at most MaxProcesses.
+	Warm int
+	// IdleTimeout ends a session of an isolated server, and its process, when it has had no
+	// request for so long and none in flight; what the process knew is lost, and the session's
+	// next request opens it anew. Zero means that only the sessions' own timeout does.
+	IdleTimeout time.Duration
+	// StartTimeout and CallTimeout are this server's own. Zero means those of Config.
+	StartTimeout, CallTimeout time.Duration
 }
 
 // Builtin is an MCP server inside this process, for demonstrations and embedding. It must be
@@ -191,6 +218,12 @@ func (s ServerConfig) validate() error {
 	default:
 		return fmt.Errorf("server %s: type %q does not fit a server with a %s", s.Name, s.Type, s.place())
 	}
+	if err := s.validateIsolation(); err != nil {
+		return fmt.Errorf("server %s: %w", s.Name, err)
+	}
+	if s.StartTimeout < 0 || s.CallTimeout < 0 {
+		return fmt.Errorf("server %s: startTimeout and callTimeout must not be negative", s.Name)
+	}
 	if s.URL == "" {
 		return nil
 	}
@@ -200,6 +233,35 @@ func (s ServerConfig) validate() error {
 	}
 	return nil
 }
+
+func (s ServerConfig) validateIsolation() error {
+	switch s.Isolation {
+	case "", IsolationShared:
+		if s.MaxProcesses != 0 || s.Warm != 0 || s.IdleTimeout != 0 {
+			return errors.New("maxProcesses, warm and idleTimeoutMs need isolation: session")
+		}
+		return nil
+	case IsolationSession:
+	default:
+		return fmt.Errorf("isolation %q is neither %s nor %s", s.Isolation, IsolationShared, IsolationSession)
+	}
+	switch most := s.maxProcesses(); {
+	case s.transport() != TransportStdio:
+		return fmt.Errorf("isolation: session is for servers with a command; this one is %s", s.transport())
+	case most < 0:
+		return fmt.Errorf("maxProcesses must be at least 1, not %d", most)
+	case s.Warm < 0 || s.Warm > most:
+		return fmt.Errorf("warm must be 0 to maxProcesses, %d, not %d", most, s.Warm)
+	case s.IdleTimeout < 0:
+		return errors.New("idleTimeoutMs must not be negative")
+	}
+	return nil
+}
+
+// isolated says that each session has a process of its own.
+func (s ServerConfig) isolated() bool { return s.Isolation == IsolationSession }
+
+func (s ServerConfig) maxProcesses() int { return cmp.Or(s.MaxProcesses, defaultMaxProcesses) }
 
 // transport is what the fields say, whatever Type says.
 func (s ServerConfig) transport() string {
