@@ -16,6 +16,27 @@ import (
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
+// web makes the requests to one server over HTTP. It is safe for concurrent use.
+type web struct {
+	header http.Header // on every request; never changed
+	client *http.Client
+}
+
+// newWeb returns a web that sends the headers of the settings, and those of the transports.
+func newWeb(version string, own map[string]string) web {
+	w := web{header: http.Header{}, client: newHTTPClient()}
+	for k, v := range own {
+		w.header.Set(k, v)
+	}
+	// With either of these, net/http may send a request twice by itself.
+	w.header.Del("Idempotency-Key")
+	w.header.Del("X-Idempotency-Key")
+	w.header.Set("User-Agent", "mcphub/"+version)
+	w.header.Set("Content-Type", wire.TypeJSON)
+	w.header.Set("Accept", wire.TypeJSON+", "+wire.TypeEventStream)
+	return w
+}
+
 // newHTTPClient returns a client that follows no redirect, speaks HTTP/1.1 only and counts
 // the bytes it writes on each connection, so that we know better than the library whether a
 // request may have been received.
@@ -94,39 +115,39 @@ func (d *dispatchMark) fate() fate {
 }
 
 // post sends one message. Its fate means something only with an error.
-func (h *httpUpstream) post(ctx context.Context, frame []byte, session, version string) (*http.Response, fate, error) {
+func (w *web) post(ctx context.Context, url string, frame []byte, session, version string) (*http.Response, fate, error) {
 	var mark dispatchMark
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: mark.got})
 	// The body is hidden from NewRequest, which would set GetBody for the bytes it knows, and
 	// then net/http might send the request twice.
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, struct{ io.Reader }{bytes.NewReader(frame)})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, struct{ io.Reader }{bytes.NewReader(frame)})
 	if err != nil {
 		return nil, fateUnsent, err
 	}
 	req.ContentLength = int64(len(frame))
-	h.stamp(req, session, version)
-	res, err := h.do(req)
+	w.stamp(req, session, version)
+	res, err := w.do(req)
 	return res, mark.fate(), err
 }
 
-// get opens the server's own stream, or takes up another from lastID.
-func (h *httpUpstream) get(ctx context.Context, session, version, lastID string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url, nil)
+// get opens a stream of the server's, or takes one up again from lastID.
+func (w *web) get(ctx context.Context, url, session, version, lastID string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	h.stamp(req, session, version)
+	w.stamp(req, session, version)
 	req.Header.Set("Accept", wire.TypeEventStream)
 	req.Header.Del("Content-Type")
 	if lastID != "" {
 		req.Header.Set(wire.HeaderLastEventID, lastID)
 	}
-	return h.do(req)
+	return w.do(req)
 }
 
 // do keeps the URL, which may hold a key, out of the error.
-func (h *httpUpstream) do(req *http.Request) (*http.Response, error) {
-	res, err := h.client.Do(req)
+func (w *web) do(req *http.Request) (*http.Response, error) {
+	res, err := w.client.Do(req)
 	var withURL *url.Error
 	if errors.As(err, &withURL) {
 		err = withURL.Err
@@ -134,8 +155,8 @@ func (h *httpUpstream) do(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-func (h *httpUpstream) stamp(req *http.Request, session, version string) {
-	req.Header = h.header.Clone()
+func (w *web) stamp(req *http.Request, session, version string) {
+	req.Header = w.header.Clone()
 	if session != "" {
 		req.Header.Set(wire.HeaderSession, session)
 	}

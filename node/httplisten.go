@@ -28,7 +28,7 @@ func (h *httpUpstream) follow(ctx context.Context) {
 	wait := backoff{}
 	for opened := false; ctx.Err() == nil; {
 		session, version, made := h.identity()
-		res, err := h.get(ctx, session, version, at.id)
+		res, err := h.get(ctx, h.url, session, version, at.id)
 		switch {
 		case err != nil:
 			_ = pause(ctx, wait.next())

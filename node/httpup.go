@@ -30,10 +30,9 @@ const (
 // session of its own that all our sessions share. Nothing of a client's request but its body
 // goes there. It is safe for concurrent use.
 type httpUpstream struct {
-	link   *link
-	url    string
-	header http.Header // on every request; never changed
-	client *http.Client
+	web
+	link *link
+	url  string
 
 	renewing chan struct{} // of 1: held while shaking hands again
 	loops    sync.WaitGroup
@@ -46,20 +45,10 @@ type httpUpstream struct {
 }
 
 func openHTTP(l *link, cfg *ServerConfig) *httpUpstream {
-	h := &httpUpstream{
-		link: l, url: cfg.URL, header: http.Header{}, client: newHTTPClient(), renewing: make(chan struct{}, 1),
+	return &httpUpstream{
+		web: newWeb(l.lim.Version, cfg.Headers), link: l, url: cfg.URL, renewing: make(chan struct{}, 1),
 		stop: func() {},
 	}
-	for k, v := range cfg.Headers {
-		h.header.Set(k, v)
-	}
-	// With either of these, net/http may send a request twice by itself.
-	h.header.Del("Idempotency-Key")
-	h.header.Del("X-Idempotency-Key")
-	h.header.Set("User-Agent", "mcphub/"+l.lim.Version)
-	h.header.Set("Content-Type", wire.TypeJSON)
-	h.header.Set("Accept", wire.TypeJSON+", "+wire.TypeEventStream)
-	return h
 }
 
 // negotiated sets the version that every later request names.
@@ -102,7 +91,7 @@ func (h *httpUpstream) notify(ctx context.Context, m *message) error {
 			return err
 		}
 		session, version, made := h.identity()
-		res, _, err := h.post(ctx, m.frame, session, version)
+		res, _, err := h.post(ctx, h.url, m.frame, session, version)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errLost, err)
 		}
@@ -131,7 +120,7 @@ func (h *httpUpstream) call(ctx context.Context, m *message) {
 		if m.call.method == "initialize" {
 			session, version = "", ""
 		}
-		res, got, err := h.post(ctx, m.frame, session, version)
+		res, got, err := h.post(ctx, h.url, m.frame, session, version)
 		switch {
 		case ctx.Err() != nil:
 			if res != nil {
@@ -172,7 +161,8 @@ func (h *httpUpstream) forgot(ctx context.Context, m *message, res *http.Respons
 	}
 	body := readError(res)
 	if session == "" || !forgotten(res.StatusCode, body) {
-		h.rejected(c, res.StatusCode, body)
+		h.link.rejected(c, res.StatusCode, body)
+		h.link.release(c)
 		return false
 	}
 	// The handshake's own requests must not wait for the handshake.
@@ -235,21 +225,21 @@ func (h *httpUpstream) broken(c *call, err error) {
 	h.link.release(c)
 }
 
-// rejected ends a call that the server answered with a status of its own.
-func (h *httpUpstream) rejected(c *call, status int, body []byte) {
+// rejected settles a call that the server answered with a status of its own. After 500 and
+// more the server may still be working on it.
+func (l *link) rejected(c *call, status int, body []byte) {
 	if f, err := wire.Scan(body, wire.ServerLimits); err == nil && f.Kind == wire.Response {
-		h.link.receive(body, c)
+		l.receive(body, c)
 	}
 	err := &statusError{status}
 	switch {
 	case c.ses == nil:
-		h.link.refuse(c, err)
+		l.refuse(c, err)
 	case status >= 500:
-		h.link.giveUp(c, "server_error")
+		l.giveUp(c, "server_error")
 	default:
-		h.link.settle(c, wire.Error(c.id, wire.CodeInternal, err.Error(), nil), nil)
+		l.settle(c, wire.Error(c.id, wire.CodeInternal, err.Error(), nil), nil)
 	}
-	h.link.release(c)
 }
 
 // statusError is an answer outside JSON-RPC.
@@ -375,7 +365,7 @@ func (h *httpUpstream) resume(ctx context.Context, at *cursor) (*http.Response, 
 		return nil, err
 	}
 	session, version, _ := h.identity()
-	res, err := h.get(ctx, session, version, at.id)
+	res, err := h.get(ctx, h.url, session, version, at.id)
 	if err != nil {
 		return nil, err
 	}
