@@ -4,10 +4,8 @@ import "time"
 
 // Limits is systemConfig.limits: what a client may ask of this process.
 type Limits struct {
-	// MaxBody bounds the body of a request, in bytes.
+	// MaxBody bounds the body of a request, in bytes, 1 KiB to 4 MiB.
 	MaxBody int
-	// MaxHeaders bounds the head of a request, in bytes.
-	MaxHeaders int
 	// HeaderTimeout and BodyTimeout bound the time in which head and body must arrive.
 	HeaderTimeout, BodyTimeout time.Duration
 	// IdleTimeout closes a connection that carries no request for so long.
