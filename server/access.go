@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,18 +24,9 @@ func newBearer(keys ...string) bearer {
 // asked says whether there is a key at all.
 func (b bearer) asked() bool { return len(b.sums) > 0 }
 
-// admits compares digests in constant time, with every key, so that time tells nothing.
 func (b bearer) admits(r *http.Request) bool {
-	scheme, key, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	sum := sha256.Sum256([]byte(strings.TrimLeft(key, " ")))
-	good := 0
-	for i := range b.sums {
-		good |= subtle.ConstantTimeCompare(sum[:], b.sums[i][:])
-	}
-	return good == 1
+	sum, ok := shownKey(r)
+	return ok && oneOf(b.sums, sum) >= 0
 }
 
 // fromNode is the door of the calls that nodes make.
@@ -56,8 +46,8 @@ func (s *Server) fromNode(r *http.Request) *problem {
 
 // management is the door of everything that shows or changes the fleet.
 func (s *Server) management(r *http.Request) *problem {
-	if s.admins.configured() {
-		return s.admins.check(r)
+	if admins := &s.access.Load().admins; admins.configured() {
+		return admins.check(r)
 	}
 	if private(r) {
 		return nil
@@ -95,9 +85,14 @@ func clientOf(name, part string) string {
 	if name != "Forwarded" {
 		return strings.TrimSpace(part)
 	}
-	for pair := range strings.SplitSeq(part, ";") {
+	return forwarded(part, "for")
+}
+
+// forwarded is the value of a name in one element of a Forwarded header, or empty.
+func forwarded(element, name string) string {
+	for pair := range strings.SplitSeq(element, ";") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-		if strings.EqualFold(key, "for") {
+		if strings.EqualFold(key, name) {
 			return strings.Trim(value, `"`)
 		}
 	}

@@ -1,12 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -23,19 +20,26 @@ type Config struct {
 	// Embedded says that Redis runs inside this process, shown by /api/cluster/status.
 	Embedded bool
 
+	// Access is who may come in at the start; see SetAccess.
+	Access
+
 	// EnableGlobalRoute opens /mcp. Setting: routing.enableGlobalRoute.
 	EnableGlobalRoute bool
-	// BearerKeys are asked of MCP clients; empty asks for nothing.
-	// Settings: routing.enableBearerAuth, routing.bearerAuthKey.
-	BearerKeys []string
+	// EnableGroupNameRoute opens /mcp/<group>. Setting: routing.enableGroupNameRoute.
+	EnableGroupNameRoute bool
 	// ClusterSecret is asked of nodes; without one they must come from loopback or private
 	// addresses. Setting: cluster.secret.
 	ClusterSecret string
-	// AdminToken opens management calls. Setting: cluster.adminToken.
-	AdminToken string
-	// Users may sign in to management calls by HTTP Basic. Where there are neither users nor
-	// a token, loopback and private addresses may do everything.
-	Users []User
+
+	// Strategy is how clients may name the node that they want to stay on. Empty means
+	// StrategyHash. Setting: cluster.stickySession.strategy.
+	Strategy Strategy
+	// CookieName is the cookie of StrategyCookie. Empty means MCPHUB_NODE.
+	// Setting: cluster.stickySession.cookieName.
+	CookieName string
+	// HeaderName is the header of StrategyHeader. Empty means X-MCPHub-Node.
+	// Setting: cluster.stickySession.headerName.
+	HeaderName string
 
 	// AllowedHosts are further values of Host, host or host:port in lower case, to accept on
 	// loopback, and elsewhere where no credentials are asked for. Setting: routing.allowedHosts.
@@ -70,35 +74,12 @@ type Config struct {
 	DrainTime time.Duration
 }
 
-// User may sign in by HTTP Basic.
-type User struct {
-	Name string
-	// PasswordHash is a bcrypt hash.
-	PasswordHash string
-	// IsAdmin opens management calls; others are refused there with 403.
-	IsAdmin bool
-}
-
 // MaxHeaders is the greatest sum of a request's headers, in bytes.
 const MaxHeaders = 32 << 10
 
 // Validate joins everything that is wrong into one error, which repeats no secret.
 func (c Config) Validate() error {
-	var errs []error
-	for _, u := range c.Users {
-		if u.Name == "" || strings.Contains(u.Name, ":") {
-			errs = append(errs, errors.New("users: a name must not be empty or hold a colon"))
-		}
-		if _, err := bcrypt.Cost([]byte(u.PasswordHash)); err != nil {
-			errs = append(errs, fmt.Errorf("users: the password of %q is not a bcrypt hash", u.Name))
-		}
-	}
-	for _, k := range c.BearerKeys {
-		if k == "" {
-			errs = append(errs, errors.New("bearer key: it is empty"))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(c.Access.Validate(), c.validateSticky())
 }
 
 func (c Config) withDefaults() Config {
@@ -114,6 +95,9 @@ func (c Config) withDefaults() Config {
 			*d.at = d.def
 		}
 	}
+	c.Strategy = cmp.Or(c.Strategy, StrategyHash)
+	c.CookieName = cmp.Or(c.CookieName, "MCPHUB_NODE")
+	c.HeaderName = cmp.Or(c.HeaderName, "X-MCPHub-Node")
 	for _, n := range []struct {
 		at  *int64
 		def int64

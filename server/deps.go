@@ -47,6 +47,19 @@ type Store interface {
 	Events(ctx context.Context, limit int) ([]store.Event, error)
 }
 
+// Groups is the book of groups; *router.Groups is one. Reading never blocks.
+type Groups interface {
+	// Group finds a group by name. The servers of it are not to be changed.
+	Group(name string) (store.Group, bool)
+	// List is all of them, by name.
+	List() []store.Group
+	// Revision is another number whenever a group has changed.
+	Revision() int64
+	// Put makes a group or replaces it; Delete removes one.
+	Put(ctx context.Context, g store.Group, create bool) error
+	Delete(ctx context.Context, name string) error
+}
+
 // Deps are what the front doors open on. Web may be nil; then there is no page.
 type Deps struct {
 	Carrier   Carrier
@@ -56,5 +69,9 @@ type Deps struct {
 	// Web gets GET and HEAD of every path that is not of MCP, REST or a probe, from whoever
 	// may make management calls.
 	Web http.Handler
-	Log *slog.Logger
+	// Groups may be nil; then there are none.
+	Groups Groups
+	// Metrics answers /metrics; nil if there are none to show.
+	Metrics http.Handler
+	Log     *slog.Logger
 }

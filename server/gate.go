@@ -32,13 +32,13 @@ func (s *Server) trusting(r *http.Request) bool {
 	page := r.Header.Get("Origin") != ""
 	switch path := r.URL.Path; {
 	case isMCP(path):
-		return s.clients.asked() || !page
+		return s.access.Load().keyed || !page
 	case ofNodes[path]:
 		return s.nodes.asked() || !page
 	case path == "/health", path == "/ready":
 		return true // they tell nothing worth reading
 	}
-	return s.admins.configured()
+	return s.access.Load().admins.configured()
 }
 
 // ofNodes are the calls that nodes make, all by POST.

@@ -9,15 +9,10 @@ import (
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/router"
-	"github.com/mcphub-go/mcphub/store"
 )
 
 // maxSessionID is above the length of any session id that this hub gives.
 const maxSessionID = 256
-
-// subjectKey is the subject of everyone who presents a bearer key: the keys of one hub are
-// one identity, so that changing the key ends no session.
-const subjectKey = "bearer-key"
 
 // serveMCP carries one POST or DELETE of an MCP client (MCP 2025-11-25, Transports,
 // Streamable HTTP).
@@ -37,19 +32,18 @@ func (s *Server) serveMCP(c echo.Context) error {
 		defer s.held.Add(-int64(len(body)))
 		req.Body = body
 	}
+	s.stick(r, &req)
 	return s.deps.Carrier.Carry(r.Context(), c.Response(), req)
 }
 
 // checkMCP checks everything that can be known of a request before its body is read, cheapest
-// and most telling first. It fills in the subject.
+// and most telling first. It fills in the subject, the limit and what the scope's name means.
 func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
-	if s.clients.asked() {
-		if !s.clients.admits(r) {
-			return &problem{status: http.StatusUnauthorized, challenge: `Bearer realm="mcphub"`,
-				message: "a bearer key is needed: Authorization: Bearer <key>"}
-		}
-		req.Subject = subjectKey
+	key, p := s.access.Load().client(r)
+	if p != nil {
+		return p
 	}
+	req.Subject = key.subject
 	if r.Method == http.MethodPost {
 		if p := checkMedia(r.Header); p != nil {
 			return p
@@ -58,10 +52,10 @@ func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
 	if p := checkVersion(r.Header.Get(wire.HeaderVersion)); p != nil {
 		return p
 	}
-	if p := s.checkScope(req); p != nil {
+	if p := checkSessionID(req.SessionID); p != nil {
 		return p
 	}
-	return checkSessionID(req.SessionID)
+	return s.checkScope(r.Context(), req, key)
 }
 
 func checkMedia(h http.Header) *problem {
@@ -132,41 +126,6 @@ func checkVersion(v string) *problem {
 	return refuse(http.StatusBadRequest, "the Mcp-Protocol-Version is none that is known here; supported are "+strings.Join(wire.Legacy(), ", "))
 }
 
-func (s *Server) checkScope(req *router.Request) *problem {
-	if req.Scope == "" {
-		if !s.cfg.EnableGlobalRoute {
-			return refuse(http.StatusNotFound, "the endpoint over all servers is switched off (routing.enableGlobalRoute); use /mcp/<server>")
-		}
-		return nil
-	}
-	if strings.Contains(req.Scope, "/") {
-		return fromEcho(echo.ErrNotFound)
-	}
-	if err := wire.CheckName("server", req.Scope); err != nil {
-		return refuse(http.StatusBadRequest, err.Error())
-	}
-	// Asked first: once the nodes have been read they are in the snapshot.
-	read, _ := s.deps.Fleet.Ready()
-	if req.SessionID == "" && !s.knows(store.ServerID(req.Scope)) {
-		if !read {
-			return refuse(http.StatusServiceUnavailable, "this replica has not read yet which servers there are; try again")
-		}
-		return refuse(http.StatusNotFound, "no node has a server named "+req.Scope)
-	}
-	return nil
-}
-
-// knows says whether any node has ever named the server.
-func (s *Server) knows(id store.ServerID) bool {
-	nodes := s.deps.Fleet.Snapshot().Nodes
-	for i := range nodes {
-		if _, ok := nodes[i].Server(id); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // checkSessionID refuses what cannot be a session id at all (MCP 2025-11-25, Transports,
 // Session Management: visible ASCII).
 func checkSessionID(id string) *problem {
@@ -201,7 +160,11 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 	if origin, ok := cross(r); ok {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", wire.HeaderSession+", "+wire.HeaderVersion+", WWW-Authenticate, Retry-After")
+		exposed := wire.HeaderSession + ", " + wire.HeaderVersion + ", WWW-Authenticate, Retry-After"
+		if s.cfg.Strategy == StrategyHeader {
+			exposed += ", " + s.cfg.HeaderName
+		}
+		h.Set("Access-Control-Expose-Headers", exposed)
 		h.Add("Vary", "Origin")
 	}
 }
@@ -213,7 +176,11 @@ func (s *Server) servePreflight(c echo.Context) error {
 	if _, ok := cross(r); ok {
 		s.allowOrigin(c.Response(), r)
 		h.Set("Access-Control-Allow-Methods", allowMCP)
-		h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Last-Event-Id, Mcp-Method, Mcp-Name, "+wire.HeaderSession+", "+wire.HeaderVersion)
+		allowed := "Accept, Authorization, Content-Type, Last-Event-Id, Mcp-Method, Mcp-Name, " + wire.HeaderSession + ", " + wire.HeaderVersion
+		if s.cfg.Strategy == StrategyHeader {
+			allowed += ", " + s.cfg.HeaderName
+		}
+		h.Set("Access-Control-Allow-Headers", allowed)
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return c.NoContent(http.StatusNoContent)

@@ -117,7 +117,7 @@ func TestTooMuchInHand(t *testing.T) {
 
 func TestBearerKeys(t *testing.T) {
 	cfg := global
-	cfg.BearerKeys = []string{"first-key", "second-key"}
+	cfg.RequireKey, cfg.Keys = true, []Key{{Key: "first-key", All: true}, {Name: "second", Key: "second-key", All: true}}
 	r := newRig(t, cfg, nil)
 	for auth, want := range map[string]int{
 		"": 401, "Bearer": 401, "Bearer ": 401, "Bearer wrong": 401, "Bearer first-ke": 401, "Bearer first-key2": 401,
@@ -136,8 +136,8 @@ func TestBearerKeys(t *testing.T) {
 			if p.header.Get("WWW-Authenticate") == "" || strings.Contains(p.body, "first") {
 				t.Errorf("401 with challenge %q and body %s", p.header.Get("WWW-Authenticate"), p.body)
 			}
-		} else if r.carrier.last().Subject != subjectKey {
-			t.Errorf("subject %q, want %q", r.carrier.last().Subject, subjectKey)
+		} else if got, want := r.carrier.last().Subject, map[bool]string{true: subjectKey, false: "key/second"}[strings.Contains(auth, "first")]; got != want {
+			t.Errorf("subject %q, want %q", got, want)
 		}
 	}
 	// Who has no key learns nothing of what is there.
@@ -296,7 +296,7 @@ func TestHostsThatMayBeAnybodys(t *testing.T) {
 	bare := global
 	bare.AllowedHosts = []string{"hub.example.com"}
 	keyed, admin, secret := bare, bare, bare
-	keyed.BearerKeys, admin.AdminToken, secret.ClusterSecret = []string{"k"}, "a", "s"
+	keyed.RequireKey, admin.AdminToken, secret.ClusterSecret = true, "a", "s"
 	tests := []struct {
 		name   string
 		cfg    Config
@@ -383,7 +383,7 @@ func TestPagesOfAllowedOriginsMayRead(t *testing.T) {
 }
 
 func BenchmarkPostMCP(b *testing.B) {
-	for name, cfg := range map[string]Config{"open": global, "bearer": {EnableGlobalRoute: true, BearerKeys: []string{"key"}}} {
+	for name, cfg := range map[string]Config{"open": global, "bearer": {EnableGlobalRoute: true, Access: Access{RequireKey: true, Keys: []Key{{Key: "key", All: true}}}}} {
 		b.Run(name, func(b *testing.B) {
 			r := newServer(b, cfg, nil)
 			h := New(cfg, Deps{Carrier: idle{}, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Log: r.Server.deps.Log}).Handler()

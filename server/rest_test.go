@@ -245,7 +245,7 @@ func TestNodeCallErrors(t *testing.T) {
 }
 
 func TestClusterSecret(t *testing.T) {
-	r := newRig(t, Config{ClusterSecret: "s3cret", AdminToken: "adm1n"}, nil)
+	r := newRig(t, Config{ClusterSecret: "s3cret", Access: Access{AdminToken: "adm1n"}}, nil)
 	for auth, want := range map[string]int{"": 401, "Bearer wrong": 401, "Bearer adm1n": 401, "Basic s3cret": 401, "s3cret": 401, "Bearer s3cret": 200} {
 		for _, call := range []string{"register", "heartbeat", "deregister", "catalogs"} {
 			p := r.raw(t, post("/api/cluster/"+call, record, "Authorization: "+auth))
@@ -270,9 +270,9 @@ func TestManagementWantsAnAdmin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, Config{AdminToken: "adm1n", ClusterSecret: "s3cret", Users: []User{
+	r := newRig(t, Config{ClusterSecret: "s3cret", Access: Access{AdminToken: "adm1n", Users: []User{
 		{Name: "ann", PasswordHash: string(hash), IsAdmin: true}, {Name: "bob", PasswordHash: string(hash)},
-	}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	}}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	basic := func(user, password string) string {
 		req := httptest.NewRequest("GET", "/", nil)
 		req.SetBasicAuth(user, password)
@@ -299,7 +299,7 @@ func TestManagementWantsAnAdmin(t *testing.T) {
 			t.Errorf("GET %s = %d, want 200 for everyone", path, p.status)
 		}
 	}
-	if got := len(r.admins.verified.at); got != 2 {
+	if got := len(r.access.Load().admins.verified.at); got != 2 {
 		t.Errorf("%d passwords remembered, want those that were right: 2", got)
 	}
 }
@@ -403,7 +403,7 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("want one line in the log with %q", part)
 		}
 	}
-	r = newRig(t, Config{AdminToken: "x", ClusterSecret: "y"}, nil)
+	r = newRig(t, Config{Access: Access{AdminToken: "x"}, ClusterSecret: "y"}, nil)
 	_ = r.do(t, "GET", "/health", "")
 	_ = r.stop()
 	if strings.Contains(r.log.String(), "configured") {

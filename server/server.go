@@ -16,14 +16,14 @@ import (
 
 // Server is the front doors of one coordinator. Safe for concurrent use.
 type Server struct {
-	cfg     Config
-	deps    Deps
-	log     *slog.Logger
-	echo    *echo.Echo
-	sites   sites
-	clients bearer // of MCP
-	nodes   bearer
-	admins  admins
+	cfg    Config
+	deps   Deps
+	log    *slog.Logger
+	echo   *echo.Echo
+	sites  sites
+	nodes  bearer
+	access atomic.Pointer[access]
+	names  atomic.Pointer[names]
 
 	draining atomic.Bool
 	inFlight atomic.Int64
@@ -37,11 +37,10 @@ func New(cfg Config, deps Deps) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log.With("coordinator", cfg.Coordinator), echo: echo.New(),
-		sites:   newSites(cfg.AllowedHosts, cfg.AllowedOrigins),
-		clients: newBearer(cfg.BearerKeys...),
-		nodes:   newBearer(cfg.ClusterSecret),
-		admins:  newAdmins(cfg.AdminToken, cfg.Users),
+		sites: newSites(cfg.AllowedHosts, cfg.AllowedOrigins),
+		nodes: newBearer(cfg.ClusterSecret),
 	}
+	s.access.Store(newAccess(cfg.Access, nil))
 	s.echo.HTTPErrorHandler = s.onError
 	s.routes()
 	return s
@@ -70,7 +69,7 @@ func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 // more connections are taken; what is in hand has DrainTime to end, and is then cut off. It
 // returns nil, or an error if listening failed. l is closed in any case.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	if !s.admins.configured() {
+	if !s.access.Load().admins.configured() {
 		s.log.Warn("no admin is configured: management calls and the status page answer to everyone on loopback and private addresses; set cluster.adminToken")
 	}
 	if s.cfg.ClusterSecret == "" {

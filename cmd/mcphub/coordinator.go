@@ -102,11 +102,12 @@ func (c *coordinator) frontConfig() server.Config {
 	s := c.cfg.Settings
 	front := server.Config{
 		Coordinator: c.cfg.ID, Mode: c.cfg.Mode, Version: ourVersion(), ClusterEnabled: s.Cluster.Enabled, Embedded: c.cfg.Embedded,
-		EnableGlobalRoute: s.Routing.EnableGlobalRoute, ClusterSecret: s.Cluster.Secret.Reveal(), AdminToken: s.Cluster.AdminToken.Reveal(),
+		EnableGlobalRoute: s.Routing.EnableGlobalRoute, EnableGroupNameRoute: s.Routing.EnableGroupNameRoute, ClusterSecret: s.Cluster.Secret.Reveal(),
 		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins, LameDuck: c.cfg.LameDuck, DrainTime: coordinatorDrain,
 	}
-	if s.Routing.EnableBearerAuth {
-		front.BearerKeys = []string{s.Routing.BearerAuthKey.Reveal()}
+	front.AdminToken = s.Cluster.AdminToken.Reveal()
+	if front.RequireKey = s.Routing.EnableBearerAuth; front.RequireKey {
+		front.Keys = []server.Key{{Key: s.Routing.BearerAuthKey.Reveal(), All: true}}
 	}
 	for _, u := range s.Users {
 		front.Users = append(front.Users, server.User{Name: u.Username, PasswordHash: u.PasswordHash.Reveal(), IsAdmin: u.IsAdmin})
