@@ -22,6 +22,10 @@ type call struct {
 	server store.ServerID
 	out    outgoing
 
+	prefer store.NodeID                    // see Request.Prefer
+	placed func(http.Header, store.NodeID) // see Request.Placed; may be nil
+	node   store.NodeID                    // that gives the answer
+
 	// frame is the client's message, read when something asks for it: on the way through it
 	// is not decoded.
 	frame   wire.Frame
@@ -32,6 +36,11 @@ type call struct {
 	headSent bool // the head of a stream has gone to the client
 	answered bool // something of the answer itself has
 	final    bool // the response has
+}
+
+// newCall makes a call of a request that goes to one server. The caller sets out.
+func (r *Router) newCall(ctx context.Context, w http.ResponseWriter, req *Request, s *session, server store.ServerID) call {
+	return call{r: r, ctx: ctx, w: w, s: s, server: server, prefer: r.preferred(req), placed: req.Placed}
 }
 
 // failure is a message that got no answer that could be passed on.
@@ -55,7 +64,7 @@ const (
 
 // run carries the message to an answer. A nil error means that the client has one, or has gone.
 func (c *call) run() error {
-	place, err := c.r.placeOf(c.ctx, c.s, c.server)
+	place, err := c.r.placeOf(c.ctx, c.s, c.server, c.prefer)
 	for {
 		if c.ctx.Err() != nil {
 			return nil // the client has gone; the node goes on with what it has
@@ -111,7 +120,7 @@ func (c *call) move(from bound, f *failure, why string) (bound, error) {
 	if f != nil && f.refused != wire.RefusedSession {
 		not = not.add(f.node.ID, f.node.Epoch, f.describe())
 	}
-	return c.r.move(c.ctx, c.s, from, not, why)
+	return c.r.move(c.ctx, c.s, from, not, c.prefer, why)
 }
 
 // attempt sends the message to a node and relays the answer. Nil means that the client has it.

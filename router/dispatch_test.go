@@ -137,11 +137,11 @@ func TestMoveFromAnOldPlaceIsNoMove(t *testing.T) {
 	s, _ := r.cache.Peek(mustToken(t, r, session).random)
 	old, _ := s.place(testServer)
 	not := exclusion(nil).add(home, 1, "dead")
-	first, err := r.move(t.Context(), s, old, not, "test")
+	first, err := r.move(t.Context(), s, old, not, "", "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := r.move(t.Context(), s, old, not, "test")
+	second, err := r.move(t.Context(), s, old, not, "", "test")
 	if err != nil || second != first {
 		t.Errorf("second move = %+v, %v; want what the first found, %+v", second, err, first)
 	}

@@ -31,11 +31,11 @@ func (r *Router) locate(ctx context.Context, b store.Binding) (*store.Node, stri
 }
 
 // placeOf is where the session sits for a server; if it sits nowhere yet, it is placed.
-func (r *Router) placeOf(ctx context.Context, s *session, server store.ServerID) (bound, error) {
+func (r *Router) placeOf(ctx context.Context, s *session, server store.ServerID, prefer store.NodeID) (bound, error) {
 	if b, ok := s.place(server); ok {
 		return b, nil
 	}
-	return r.move(ctx, s, bound{server: server}, nil, "first use")
+	return r.move(ctx, s, bound{server: server}, nil, prefer, "first use")
 }
 
 // served notes what a node's answer to a message says about the session's place.
@@ -53,7 +53,7 @@ func (r *Router) served(s *session, b bound, n *store.Node) {
 
 // move gives the session a new place for a server, unless another request in this replica has
 // done so since from was read. However many requests find a node dead, one of them moves.
-func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion, why string) (bound, error) {
+func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion, prefer store.NodeID, why string) (bound, error) {
 	// A session's random part has a fixed length, so no two keys are alike.
 	v, err, _ := r.moving.Do(string(s.tok.random[:])+string(from.server), func() (any, error) {
 		if b, ok := s.place(from.server); ok && b.gen != from.gen {
@@ -61,7 +61,7 @@ func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.MoveTimeout)
 		defer cancel()
-		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, why: why}
+		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, prefer: prefer, why: why}
 		return m.run(ctx)
 	})
 	if err != nil {
@@ -87,6 +87,7 @@ type mover struct {
 	from   bound         // where it was
 	old    store.Binding // what the store is believed to hold
 	not    exclusion
+	prefer store.NodeID // what the client named; see Request.Prefer
 	why    string
 	away   bool // the store cannot be asked
 	// unsaved says that the store has not agreed to the choice and must still be asked.
@@ -213,7 +214,7 @@ func (m *mover) choose(ctx context.Context) (*Candidate, error) {
 	deadline := time.Now().Add(m.r.cfg.PlaceWait)
 	for {
 		list := m.r.candidates(m.r.fleet.Snapshot(), m.s.tok.random, m.server, m.not)
-		if c := choose(list, !m.away); c != nil {
+		if c := m.pick(list); c != nil {
 			return c, nil
 		}
 		if !worthWaiting(list) || !time.Now().Before(deadline) {
@@ -361,7 +362,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	r.loads.begin(c.node, c.server)
 	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
 	init, era, _ := s.origin()
-	if s.scope == store.ScopeAll {
+	if s.wide() {
 		init = wideParams(init, era)
 	}
 	body := append(append([]byte(initializeHead), init...), '}')

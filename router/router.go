@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,6 +39,16 @@ type Sessions interface {
 	Subscribe(ctx context.Context) (<-chan store.Hint, error)
 }
 
+// GroupBook knows the groups of servers.
+type GroupBook interface {
+	// Group finds a group by name. It never blocks: it is the last one known. It is not changed
+	// once handed out.
+	Group(name string) (store.Group, bool)
+	// Revision changes with every change of any group. Below zero it says that the groups were
+	// never read, so that one that is not found may exist all the same.
+	Revision() int64
+}
+
 // Config is how a Router behaves. Keys and Credential are required.
 type Config struct {
 	// Keys mint and verify session ids. All coordinators of a fleet have the same.
@@ -57,6 +68,18 @@ type Config struct {
 	// NameSeparator stands between server and tool on the aggregate endpoint. Empty means "-".
 	// Setting: nameSeparator.
 	NameSeparator string
+	// PageSize is the greatest number of items in one answer to a list over several servers. Zero
+	// means 1000.
+	PageSize int
+	// Groups knows the groups. Nil means that there are none.
+	Groups GroupBook
+
+	// Strategy says how a new session finds its node. Empty means StrategyHash. Setting:
+	// stickySession.strategy.
+	Strategy Strategy
+	// NoSticky gives up affinity: each call goes to a replica of its own, and Strategy is not
+	// looked at. Setting: stickySession.enabled, turned round.
+	NoSticky bool
 
 	// StoreTimeout bounds each call to the store. Zero means 250ms.
 	StoreTimeout time.Duration
@@ -86,9 +109,11 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	c.Strategy = cmp.Or(c.Strategy, StrategyHash)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, time.Hour)
 	c.CacheSize = cmp.Or(c.CacheSize, 100_000)
 	c.NameSeparator = cmp.Or(c.NameSeparator, "-")
+	c.PageSize = cmp.Or(max(0, c.PageSize), 1000)
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, 250*time.Millisecond)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 2*time.Second)
 	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Minute)
@@ -128,11 +153,15 @@ type Router struct {
 }
 
 // New makes a router. It starts nothing and touches no network; [Router.Run] does the work that
-// no request should wait for. It panics if cfg has no keys, since there is no default key.
+// no request should wait for. It panics if cfg has no keys, since there is no default key, or a
+// strategy that is none.
 func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 	cfg = cfg.withDefaults()
 	if cfg.Keys == nil {
 		panic("router: no session keys")
+	}
+	if !cfg.Strategy.known() {
+		panic("router: unknown strategy " + string(cfg.Strategy))
 	}
 	cache, err := lru.New[sid, *session](max(1, cfg.CacheSize))
 	if err != nil {
@@ -159,11 +188,14 @@ type Request struct {
 	Scope string
 	// Limit is what the client's key may use; nil means everything.
 	Limit *Limit
-	// Prefer is the node that a cookie or a header of the client named; empty for none. Without
-	// such a strategy it is ignored.
+	// Prefer is the node that a cookie or a header of the client named; empty for none. It may be
+	// anything: it is only ever compared with nodes that could be chosen anyway. Where the
+	// session already sits it does not matter, and without StrategyCookie or StrategyHeader it is
+	// ignored.
 	Prefer store.NodeID
-	// Placed, if set, is told which node an answer comes from, before its head is written to the
-	// client: it may add to the headers. It is not called for answers that no node gave.
+	// Placed, if set, is told which node an answer comes from, once and before its head is
+	// written to the client: it may add to the headers. It is not called for answers that no
+	// node gave.
 	Placed func(h http.Header, n store.NodeID)
 	// Subject is who the client is; empty for anonymous. Sessions are bound to it.
 	Subject string
@@ -194,6 +226,16 @@ func (q *Request) scope() string {
 		return store.ScopeAll
 	}
 	return q.Scope
+}
+
+// wide says that the endpoint is one over several servers.
+func (q *Request) wide() bool { return q.Scope == "" || strings.HasPrefix(q.Scope, store.ScopeGroup) }
+
+// outside says that the server of an endpoint over one is none that the client's key may use. Such
+// a server does not exist for the client: it is answered as one that no node has, also by a
+// replica that does not know the nodes yet.
+func (r *Router) outside(req *Request) bool {
+	return !req.Limit.Allows(store.ServerID(req.Scope)) && !unread(r.fleet.Snapshot())
 }
 
 // Carry carries one request of a client and writes the answer, be it one message or a stream.
@@ -229,8 +271,11 @@ func (r *Router) post(ctx context.Context, w http.ResponseWriter, req *Request) 
 	if err != nil {
 		return withID(err, req)
 	}
-	if req.Scope == "" {
+	if req.wide() {
 		return r.carryWide(ctx, w, req, s)
+	}
+	if r.outside(req) {
+		return unknownServer(idOf(req.Body))
 	}
 	return r.carrySingle(ctx, w, req, s)
 }
@@ -307,8 +352,11 @@ func (r *Router) start(ctx context.Context, w http.ResponseWriter, req *Request)
 			Message: fmt.Sprintf("the params of initialize are larger than %d KiB: they are kept for the whole session; send less in capabilities and clientInfo", maxInit>>10),
 		}
 	}
-	if req.Scope == "" {
+	if req.wide() {
 		return r.startWide(ctx, w, req, &f)
+	}
+	if r.outside(req) {
+		return unknownServer(f.IDBytes())
 	}
 	return r.startSingle(ctx, w, req, &f)
 }

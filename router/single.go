@@ -13,7 +13,7 @@ import (
 
 // carrySingle carries a message of a session with one server. The body is not looked at.
 func (r *Router) carrySingle(ctx context.Context, w http.ResponseWriter, req *Request, s *session) error {
-	c := call{r: r, ctx: ctx, w: w, s: s, server: store.ServerID(req.Scope)}
+	c := r.newCall(ctx, w, req, s, store.ServerID(req.Scope))
 	c.out = outgoing{method: http.MethodPost, header: req.Header, body: req.Body}
 	return c.run()
 }
@@ -65,7 +65,7 @@ func (r *Router) knownServer(server store.ServerID, req *Request, id []byte) err
 			return nil
 		}
 	}
-	return &Error{Err: ErrUnknownServer, ID: id, Code: wire.CodeInvalidRequest, Message: "unknown server: no node of this hub has a server of that name"}
+	return unknownServer(id)
 }
 
 // unread says that a snapshot is not one that was ever read: it says nothing of what there is.
@@ -95,7 +95,7 @@ type starter struct {
 }
 
 func (st *starter) choose(ctx context.Context) (*Candidate, error) {
-	m := mover{r: st.r, s: &session{tok: Token{random: st.random}}, server: st.server, not: st.not}
+	m := mover{r: st.r, s: &session{tok: Token{random: st.random}}, server: st.server, not: st.not, prefer: st.r.preferred(st.req)}
 	return m.choose(ctx)
 }
 
@@ -134,7 +134,7 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 		if isStream(a) {
 			return &failure{state: Answered, reason: reasonBadAnswer, node: c.node, err: errFraming}, nil
 		}
-		pass := call{r: r, ctx: ctx, w: w, out: outgoing{body: st.req.Body, header: st.req.Header}}
+		pass := call{r: r, ctx: ctx, w: w, placed: st.req.Placed, out: outgoing{body: st.req.Body, header: st.req.Header}}
 		return pass.relay(c.node, a), nil
 	}
 	raw, resp, err := readResponse(a)
@@ -143,11 +143,11 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	}
 	sessions = a.sessions
 	if resp.Result.IsZero() {
-		return nil, st.answer(w, a, raw, "") // the server's own refusal; no session was begun
+		return nil, st.answer(w, c, a, raw, "") // the server's own refusal; no session was begun
 	}
 	placed = true
 	st.remember(ctx, tok, c, &resp)
-	return nil, st.answer(w, a, raw, tok.text)
+	return nil, st.answer(w, c, a, raw, tok.text)
 }
 
 // remember makes the session known here and to the other coordinators.
@@ -173,8 +173,8 @@ func (r *Router) remember(ctx context.Context, s *session) {
 }
 
 // answer passes the node's answer on, with the session id if there is a session.
-func (st *starter) answer(w http.ResponseWriter, a *answer, raw []byte, token string) error {
-	c := call{w: w}
+func (st *starter) answer(w http.ResponseWriter, at *Candidate, a *answer, raw []byte, token string) error {
+	c := call{w: w, placed: st.req.Placed, node: at.Node}
 	c.copyHead(a)
 	h := w.Header()
 	if token != "" {

@@ -35,6 +35,7 @@ const maxPooled = 64 << 10
 
 // relay passes an answer on to the client.
 func (c *call) relay(n *store.Node, a *answer) *failure {
+	c.node = n.ID
 	var err error
 	reason := reasonBroken
 	switch {
@@ -103,9 +104,12 @@ func (c *call) relayPlain(a *answer) error {
 	return nil
 }
 
-// copyHead passes on what is listed of an answer's head.
+// copyHead passes on what is listed of an answer's head, and what the front door adds to it.
 func (c *call) copyHead(a *answer) {
 	h := c.w.Header()
+	if c.placed != nil {
+		c.placed(h, c.node)
+	}
 	set := func(name, value string) {
 		if value != "" {
 			h[name] = []string{value}

@@ -140,7 +140,7 @@ func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Reque
 	if !ok {
 		return refuse("unknown tool: names here are <server>" + r.cfg.NameSeparator + "<tool>, as in tools/list")
 	}
-	c := call{r: r, ctx: ctx, w: w, s: s, server: server}
+	c := r.newCall(ctx, w, req, s, server)
 	c.out = outgoing{
 		method: http.MethodPost, header: req.Header, merged: true,
 		body: wire.Splice(f.Raw, wire.Edit{Span: at, New: wire.Quote(tool)}),
