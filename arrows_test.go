@@ -17,29 +17,30 @@ const module = "github.com/mcphub-go/mcphub/"
 
 // arrows says which packages of ours each package may import. A package not named here may
 // import none, so a new one has to be given its place. "x/..." stands for x and what is
-// below it. internal/wire and internal/config are open to all and import nothing of ours.
+// below it. The open packages may be imported by all.
 var arrows = map[string][]string{
 	"cmd/...": {
 		"server", "node", "router", "heartbeat", "web", "store", "migrations", "internal/...",
 	},
-	"server":           {"router", "heartbeat", "web", "store"},
-	"node":             {"heartbeat", "store"},
-	"router":           {"store"},
-	"heartbeat":        {"store"},
-	"web":              {"store"},
-	"store":            {},
-	"store/storetest":  {"store"},
-	"migrations":       {"store"},
-	"internal/wire":    {},
-	"internal/config":  {"internal/wire"},
-	"internal/fixture": {"internal/wire"},
-	"internal/...":     {"internal/..."},
-	"e2e/...":          {"e2e/...", "internal/fixture/..."},
-	"bench/...":        {"e2e/harness", "internal/fixture/..."},
+	"server":             {"router", "heartbeat", "web", "store"},
+	"node":               {"heartbeat", "store"},
+	"router":             {"store"},
+	"heartbeat":          {"store"},
+	"web":                {"store"},
+	"store":              {},
+	"store/storetest":    {"store"},
+	"migrations":         {"store"},
+	"internal/wire":      {},
+	"internal/config":    {"internal/wire"},
+	"internal/telemetry": {"internal/wire"},
+	"internal/fixture":   {"internal/wire"},
+	"internal/...":       {"internal/..."},
+	"e2e/...":            {"e2e/...", "internal/fixture/..."},
+	"bench/...":          {"e2e/harness", "internal/fixture/..."},
 }
 
 // open packages may be imported by every package; by each other as arrows says.
-var open = []string{"internal/wire", "internal/config"}
+var open = []string{"internal/wire", "internal/config", "internal/telemetry"}
 
 // homes says which packages may import an outside library outside of tests. A library that is
 // not named here may be used nowhere, so that a new dependency is a decision. "*" is anywhere.
@@ -52,6 +53,9 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":                      {"cmd/..."},
 	"github.com/spf13/pflag":                      {"cmd/..."},
 	"github.com/tailscale/hujson":                 {"internal/config"},
+	"github.com/fsnotify/fsnotify":                {"internal/config"},
+	"github.com/prometheus/client_golang":         {"internal/telemetry"},
+	"go.opentelemetry.io/otel":                    {"internal/telemetry"},
 	"github.com/hashicorp/golang-lru":             {"router"},
 	"github.com/cespare/xxhash":                   {"router"},
 	"go.uber.org/goleak":                          {},
