@@ -23,6 +23,13 @@ func checkServer(id ServerID) error {
 	return nil
 }
 
+func checkGroupName(name string) error {
+	if err := wire.CheckName("group name", name); err != nil {
+		return invalid("%w", err)
+	}
+	return nil
+}
+
 func checkCoordinator(id CoordinatorID) error {
 	if err := wire.CheckName("coordinator id", string(id)); err != nil {
 		return invalid("%w", err)

@@ -10,6 +10,9 @@ var (
 	// ErrNotFound says that the store works and holds no such thing.
 	ErrNotFound = errors.New("not found")
 
+	// ErrExists says that there is such a thing already; nothing was changed.
+	ErrExists = errors.New("already exists")
+
 	// ErrEnded says that the session existed and was ended on purpose; it must not be revived.
 	ErrEnded = errors.New("session ended")
 
@@ -25,8 +28,12 @@ var (
 	ErrSchema = errors.New("data in Redis is newer than this release knows")
 
 	// ErrInvalid says that an argument breaks a rule that its doc comment states: a name, a
-	// session id, a digest, a time to live. Redis was not asked.
+	// session id, a digest, a time to live. Nothing was changed.
 	ErrInvalid = errors.New("invalid argument")
+
+	// ErrTooMany says that a limit on the number of things is reached; nothing was changed. It is
+	// also an ErrInvalid.
+	ErrTooMany = fmt.Errorf("%w: too many", ErrInvalid)
 
 	// ErrCursor says that a listing's cursor was not made by this release's Sessions. Start
 	// again without one. It is also an ErrInvalid.

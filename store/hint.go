@@ -20,6 +20,8 @@ const (
 	HintRev HintKind = "rev"
 	// HintSession says that a session was moved or ended: forget what is cached of it.
 	HintSession HintKind = "session"
+	// HintGroups says that a group was made, changed or deleted: read Groups.
+	HintGroups HintKind = "groups"
 )
 
 // Hint tells other coordinators that something changed. Hints may be lost, late or double;
@@ -41,7 +43,7 @@ func (s *Store) Notify(ctx context.Context, h Hint) error {
 	const op = "notify"
 	text := string(h.Kind)
 	switch h.Kind {
-	case HintRev:
+	case HintRev, HintGroups:
 	case HintSession:
 		if err := checkSession(h.Session); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
@@ -139,8 +141,8 @@ func offer(hints chan<- Hint, h Hint) {
 func parseHint(text string) (Hint, bool) {
 	kind, id, _ := strings.Cut(text, ":")
 	switch HintKind(kind) {
-	case HintRev:
-		return Hint{Kind: HintRev}, id == ""
+	case HintRev, HintGroups:
+		return Hint{Kind: HintKind(kind)}, id == ""
 	case HintSession:
 		return Hint{Kind: HintSession, Session: SessionID(id)}, checkSession(SessionID(id)) == nil
 	}

@@ -28,9 +28,11 @@ import (
 //	                                                  or a tombstone: id, ended
 //	<p>:sessions:<00..3f>        zset    longest ttl  sid → expiry; the shard is the id's first byte & 3f
 //	<p>:coordinator:<id>         hash    ttl          id, address, version, started, sessions, inFlight
+//	<p>:{groups}:all             hash    none         group → JSON: name, description, servers, updated
+//	<p>:{groups}:rev             int     none         grows with every change of a group, as {nodes}:rev does; absent = never had one
 //	<p>:events                   stream  none         kind, node, server, session, coordinator, text; about 1000 entries
 //	<p>:fleetkey                 string  none         hex of the key that the fleet agreed on
-//	<p>:notify                   pub/sub              "rev" or "session:<sid>"
+//	<p>:notify                   pub/sub              "rev", "groups" or "session:<sid>"
 //
 // The migrations package spells <p>:schema and a lease of its own.
 type keys struct{ prefix string }
@@ -52,6 +54,8 @@ func (k keys) catalog(d Digest) string             { return k.prefix + ":catalog
 func (k keys) session(id SessionID) string         { return k.prefix + ":session:{" + string(id) + "}" }
 func (k keys) sessionIndex(shard int) string       { return fmt.Sprintf("%s:sessions:%02x", k.prefix, shard) }
 func (k keys) coordinator(id CoordinatorID) string { return k.prefix + ":coordinator:" + string(id) }
+func (k keys) groups() string                      { return k.prefix + ":{groups}:all" }
+func (k keys) groupsRev() string                   { return k.prefix + ":{groups}:rev" }
 func (k keys) events() string                      { return k.prefix + ":events" }
 func (k keys) fleetKey() string                    { return k.prefix + ":fleetkey" }
 func (k keys) notify() string                      { return k.prefix + ":notify" }

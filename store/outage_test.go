@@ -106,6 +106,10 @@ func everyCall(s *store.Store) map[string]func(context.Context) error {
 		"AppendEvent":    func(ctx context.Context) error { return s.AppendEvent(ctx, store.Event{Kind: "x"}) },
 		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 1); return err },
 		"FleetKey":       func(ctx context.Context) error { _, err := s.FleetKey(ctx, make([]byte, 32)); return err },
+		"PutGroup":       func(ctx context.Context) error { return s.PutGroup(ctx, store.Group{Name: "g"}, true) },
+		"DeleteGroup":    func(ctx context.Context) error { return s.DeleteGroup(ctx, "g") },
+		"RestoreGroups":  func(ctx context.Context) error { return s.RestoreGroups(ctx, []store.Group{{Name: "g"}}) },
+		"Groups":         func(ctx context.Context) error { _, _, err := s.Groups(ctx, 0); return err },
 		"Notify":         func(ctx context.Context) error { return s.Notify(ctx, store.Hint{Kind: store.HintRev}) },
 		"SchemaVersion":  func(ctx context.Context) error { _, err := s.SchemaVersion(ctx); return err },
 	}

@@ -26,6 +26,10 @@ var (
 	sessionBind    = script("session_bind")    // Bind
 	sessionEnd     = script("session_end")     // EndSession
 	sessionPage    = script("session_page")    // shardPages, for Sessions
+	groupPut       = script("group_put")       // PutGroup
+	groupDelete    = script("group_delete")    // DeleteGroup
+	groupRestore   = script("group_restore")   // RestoreGroups
+	groupList      = script("group_list")      // Groups
 )
 
 func script(name string) *redis.Script {
