@@ -87,6 +87,13 @@ func missingSession(id []byte) *Error {
 	}
 }
 
+func unknownServer(id []byte) *Error {
+	return &Error{
+		Err: ErrUnknownServer, ID: id, Code: wire.CodeInvalidRequest,
+		Message: "unknown server: no node of this hub has a server of that name",
+	}
+}
+
 func badFrame(err error) *Error {
 	e := &Error{Err: ErrBadRequest, Code: wire.CodeParse, Message: "the body is not one JSON-RPC message", Cause: err}
 	if f, ok := errors.AsType[*wire.FrameError](err); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,11 @@ func storedSubject(subject string) string {
 
 func newSession(tok Token, req *Request) *session {
 	return &session{tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now()}
+}
+
+// wide says that the session is one over several servers.
+func (s *session) wide() bool {
+	return s.scope == store.ScopeAll || strings.HasPrefix(s.scope, store.ScopeGroup)
 }
 
 // place is the session's binding for a server.
