@@ -25,7 +25,8 @@ const (
 type catalog struct {
 	digest store.Digest
 	bytes  []byte
-	tools  int
+	// The number of items in each list.
+	tools, prompts, resources, templates int
 }
 
 // listing is one list of a server.
@@ -33,6 +34,7 @@ type listing struct {
 	method, key string
 	has         bool
 	must        bool // without it the server is of no use
+	count       *int
 }
 
 // list reads all the lists the server advertises.
@@ -41,26 +43,22 @@ func (l *link) list(ctx context.Context) (*catalog, error) {
 	out := catalogHead(h)
 	cat := &catalog{}
 	for _, li := range []listing{
-		{"tools/list", "tools", h.tools, true},
-		{"prompts/list", "prompts", h.prompts, false},
-		{"resources/list", "resources", h.resources, false},
-		{"resources/templates/list", "resourceTemplates", h.resources, false},
+		{"tools/list", "tools", h.tools, true, &cat.tools},
+		{"prompts/list", "prompts", h.prompts, false, &cat.prompts},
+		{"resources/list", "resources", h.resources, false, &cat.resources},
+		{"resources/templates/list", "resourceTemplates", h.resources, false, &cat.templates},
 	} {
 		out = append(append(append(out, `,"`...), li.key...), `":[`...)
 		size := len(out)
 		if li.has {
-			var n int
 			var err error
-			if out, n, err = l.pages(ctx, out, li); err != nil {
+			if out, *li.count, err = l.pages(ctx, out, li); err != nil {
 				var refused *rpcError
 				if li.must || !errors.As(err, &refused) {
 					return nil, err
 				}
 				l.log.Info("server does not list what it offers", "method", li.method, "err", err)
-				out, n = out[:size], 0
-			}
-			if li.key == "tools" {
-				cat.tools = n
+				out, *li.count = out[:size], 0
 			}
 		}
 		out = append(out, ']')

@@ -190,7 +190,12 @@ func (c *child) write(line []byte, allowed func() error) error {
 		return unwritten{c.why(err)}
 	}
 	if c.broken || c.ending.Load() { // after the deadline is set, which close would cut
-		return unwritten{errors.New("has its stdin closed")}
+		select {
+		case <-c.exited:
+			return unwritten{c.exit}
+		default:
+			return unwritten{errors.New("has its stdin closed")}
+		}
 	}
 	if err := allowed(); err != nil {
 		return err

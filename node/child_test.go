@@ -164,8 +164,11 @@ func TestWriteToAChildThatHasExitedNamesTheExit(t *testing.T) {
 		for err = nil; err == nil; {
 			err = c.write([]byte("{}\n"), always)
 		}
-		if !strings.Contains(err.Error(), "exited with status 3") && !strings.Contains(err.Error(), "stdin closed") {
+		if !errors.Is(err, errNotWritten) || err.Error() != "exited with status 3" {
 			t.Errorf("write = %v, want the exit status", err)
+		}
+		if err = c.write([]byte("{}\n"), always); err == nil || err.Error() != "exited with status 3" {
+			t.Errorf("the write after it = %v, want the exit status", err)
 		}
 		if err := <-ended; err.Error() != "exited with status 3" {
 			t.Errorf("ended for %v, want the exit status", err)

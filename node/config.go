@@ -52,11 +52,12 @@ type Config struct {
 	SessionTimeout time.Duration
 	// StartParallel is the number of servers started at the same time. Zero means 8.
 	StartParallel int
-	// StartTimeout bounds one attempt to start a server: process, handshake and lists. Zero
-	// means 30s.
+	// StartTimeout bounds one attempt to start a server: process, handshake and lists. A server
+	// may have its own. Zero means 30s.
 	StartTimeout time.Duration
-	// CallTimeout is the longest time a request may go without an answer and without progress.
-	// Zero means 10min.
+	// CallTimeout is the longest time a request may go without an answer and without progress;
+	// then its caller gets error 1001, and the server is told that it is cancelled. A server may
+	// have its own. Zero means 10min.
 	CallTimeout time.Duration
 	// DrainTimeout bounds the wait for requests in flight once Run's context has ended. Zero
 	// means 10s.

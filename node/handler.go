@@ -349,5 +349,5 @@ func (x *exchange) subscribe(l *link, ses *session, on bool) error {
 
 // detached is the time for what goes on although the caller may be gone.
 func (x *exchange) detached() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(x.r.Context()), x.n.cfg.StartTimeout)
+	return context.WithTimeout(context.WithoutCancel(x.r.Context()), x.s.lim.StartTimeout)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
@@ -24,7 +25,7 @@ const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "
 func (l *link) handshake(ctx context.Context) error {
 	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
-	f, err := l.ask(ctx, "initialize", append(params, "}}"...))
+	f, err := l.introduce(ctx, append(params, "}}"...))
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (l *link) handshake(ctx context.Context) error {
 	if v, ok := l.up.(interface{ negotiated(version string) }); ok {
 		v.negotiated(h.version)
 	}
-	if err := l.up.send(ctx, message{frame: []byte(initialized), allowed: always}); err != nil {
+	if err := l.transmit(ctx, message{frame: []byte(initialized), allowed: always}); err != nil {
 		return fmt.Errorf("notifications/initialized: %w", err)
 	}
 	l.hello.Store(&h)

@@ -154,11 +154,25 @@ func (l *link) reply() {
 		case <-l.gone:
 			return
 		case frame := <-l.replies:
-			if err := l.up.send(context.Background(), message{frame: frame, allowed: always}); err != nil {
+			if err := l.transmit(context.Background(), message{frame: frame, allowed: always}); err != nil {
 				l.log.Debug("message to the server not delivered", "err", err)
 			}
 		}
 	}
+}
+
+// transmit hands a message to the far end. If that is lost, the error is why, which says more
+// than what this message met.
+func (l *link) transmit(ctx context.Context, m message) error {
+	err := l.up.send(ctx, m)
+	if errors.Is(err, errNotWritten) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.closed {
+			return l.reason
+		}
+	}
+	return err
 }
 
 // post queues a frame for reply.
@@ -346,7 +360,7 @@ func (l *link) ask(ctx context.Context, method string, params []byte) (wire.Fram
 	if params != nil {
 		frame = append(append(frame, `,"params":`...), params...)
 	}
-	if err := l.up.send(ctx, message{frame: append(frame, '}', '\n'), call: c, allowed: always}); err != nil {
+	if err := l.transmit(ctx, message{frame: append(frame, '}', '\n'), call: c, allowed: always}); err != nil {
 		return wire.Frame{}, err
 	}
 	answer, err := await(ctx, c)

@@ -40,7 +40,7 @@ func (l *link) notify(ctx context.Context, ses *session, f *wire.Frame) error {
 
 // send sends a frame for a client, which a node without a lease does not.
 func (l *link) send(ctx context.Context, ses *session, c *call, frame []byte) error {
-	return l.up.send(ctx, message{frame: frame, call: c, ses: ses, allowed: l.fence})
+	return l.transmit(ctx, message{frame: frame, call: c, ses: ses, allowed: l.fence})
 }
 
 // cancel passes notifications/cancelled on if it means a call of the session, under our id.

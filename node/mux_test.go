@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
 )
 
 func TestAnswersReachOnlyTheirOwnSession(t *testing.T) {
@@ -166,6 +167,28 @@ func calls(t *testing.T, log string) []string {
 		}
 	}
 	return out
+}
+
+func TestServersHaveTimeoutsOfTheirOwn(t *testing.T) {
+	hasty, mute := fake("hasty"), fake("mute", "FAKE_MODE=mute")
+	hasty.CallTimeout, mute.StartTimeout = 150*time.Millisecond, 150*time.Millisecond
+	r := startRig(t, nil, hasty, fake("patient"), mute)
+	if s := r.server("mute"); s.Status != store.ServerFailed || !strings.Contains(s.Error, "not ready after 150ms") {
+		t.Errorf("mute is %s (%q), want failed after its own time", s.Status, s.Error)
+	}
+	r.open("hasty", "s1")
+	r.open("patient", "s1")
+	waiting := r.async("patient", "s1", tool("1", "hang", ""))
+	eventually(t, "in flight", func() bool { return r.server("patient").InFlight == 1 })
+	a := within(t, 5*time.Second, r.async("hasty", "s1", tool("1", "hang", "")))
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.last(), "call_timeout") {
+		t.Errorf("the call of the hasty server was answered %s, want error 1001 for the time", a.body)
+	}
+	if n := r.server("patient").InFlight; n != 1 {
+		t.Errorf("%d calls of the patient server in flight, want the one still", n)
+	}
+	r.post("patient", "s1", tool("2", "die", ""))
+	within(t, 5*time.Second, waiting)
 }
 
 func TestCallWithoutAnAnswerEndsAtItsLimit(t *testing.T) {

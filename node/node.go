@@ -116,7 +116,7 @@ func (n *Node) finishCalls() {
 
 // sweep ends what has waited too long: calls without answers, sessions without requests.
 func (n *Node) sweep(ctx context.Context) {
-	calls := time.NewTicker(min(time.Second, n.cfg.CallTimeout/4+1))
+	calls := time.NewTimer(n.callTick())
 	defer calls.Stop()
 	sessions := time.NewTimer(0)
 	defer sessions.Stop()
@@ -126,12 +126,22 @@ func (n *Node) sweep(ctx context.Context) {
 			return
 		case <-calls.C:
 			n.eachLink((*link).sweep)
+			calls.Reset(n.callTick())
 		case <-sessions.C:
 			idle := n.idle()
 			n.eachLink(func(l *link) { n.stats.expired.Add(int64(l.expire(idle))) })
 			sessions.Reset(min(maxSweep, idle/10+1))
 		}
 	}
+}
+
+// callTick is the time between two looks for calls without answers.
+func (n *Node) callTick() time.Duration {
+	d := time.Second
+	for _, s := range n.servers {
+		d = min(d, s.lim.CallTimeout/4+1)
+	}
+	return d
 }
 
 // maxSweep is the longest time between two looks for idle sessions. It is short because the

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ const (
 type server struct {
 	cfg   ServerConfig
 	id    store.ServerID
-	lim   *Config
+	lim   *Config // the node's, with the timeouts of this server
 	log   *slog.Logger
 	stats *counters
 	fence func() error
@@ -50,9 +51,12 @@ type server struct {
 	restarts int
 }
 
-func newServer(cfg ServerConfig, lim *Config, log *slog.Logger) *server {
+func newServer(cfg ServerConfig, all *Config, log *slog.Logger) *server {
+	lim := *all
+	lim.StartTimeout = cmp.Or(cfg.StartTimeout, lim.StartTimeout)
+	lim.CallTimeout = cmp.Or(cfg.CallTimeout, lim.CallTimeout)
 	s := &server{
-		cfg: cfg, id: store.ServerID(cfg.Name), lim: lim, log: log.With("server", cfg.Name),
+		cfg: cfg, id: store.ServerID(cfg.Name), lim: &lim, log: log.With("server", cfg.Name),
 		tried: make(chan struct{}), status: store.ServerStarting, tell: func() {},
 	}
 	s.dial = s.connect
@@ -237,7 +241,8 @@ func (s *server) describe() store.Server {
 		d.Stderr = s.tail
 	}
 	if s.catalog != nil {
-		d.Catalog, d.Tools = s.catalog.digest, s.catalog.tools
+		d.Catalog, d.Tools, d.Prompts = s.catalog.digest, s.catalog.tools, s.catalog.prompts
+		d.Resources, d.Templates = s.catalog.resources, s.catalog.templates
 	}
 	s.mu.Unlock()
 	if l := s.ready.Load(); l != nil {

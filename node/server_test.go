@@ -55,7 +55,7 @@ func goodServer(f *wire.Frame) string {
 	case "tools/list":
 		return `{"tools":[{"name":"t"}]}`
 	case "prompts/list":
-		return `{"prompts":[]}`
+		return `{"prompts":[{"name":"p"},{"name":"q"}]}`
 	}
 	return `{}`
 }
@@ -168,7 +168,7 @@ func TestServerGoesThroughItsStates(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { s.run(ctx) })
 		synctest.Wait()
-		if d := s.describe(); d.Status != store.ServerReady || d.Tools != 1 || d.Catalog == "" {
+		if d := s.describe(); d.Status != store.ServerReady || d.Tools != 1 || d.Prompts != 2 || d.Catalog == "" {
 			t.Fatalf("after the start: %+v, want ready", d)
 		}
 		up := <-made
@@ -245,6 +245,33 @@ func TestHandshakesAndListsThatAreNoGood(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The exit of a server that ends at once is noticed by whoever writes to it and by whoever
+// reads, in any order.
+func TestServerThatExitsAtOnceIsShownWithItsExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+			return &exitedUp{scriptUp{link: l, answer: goodServer}}, nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { s.run(ctx) })
+		<-s.tried
+		if d := s.describe(); !strings.Contains(d.Error, "exited with status 1") {
+			t.Errorf("described with %q, want the exit", d.Error)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// exitedUp is lost right before the first message.
+type exitedUp struct{ scriptUp }
+
+func (u *exitedUp) send(ctx context.Context, m message) error {
+	u.link.lose(fmt.Errorf("%w: the process exited with status 1", errLost))
+	return u.scriptUp.send(ctx, m)
 }
 
 func TestListsThatMayBeMissing(t *testing.T) {

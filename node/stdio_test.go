@@ -38,6 +38,14 @@ func TestReadyServerIsDescribedWithItsCatalog(t *testing.T) {
 	}
 }
 
+func TestDescriptionCountsWhatTheListsHold(t *testing.T) {
+	r := startRig(t, nil, fake("alpha"))
+	if s := r.server("alpha"); s.Tools != 2 || s.Resources != 1 || s.Prompts != 0 || s.Templates != 0 {
+		t.Errorf("described with %d tools, %d resources, %d prompts, %d templates, want 2, 1, 0, 0",
+			s.Tools, s.Resources, s.Prompts, s.Templates)
+	}
+}
+
 func TestChangedListsMakeANewCatalog(t *testing.T) {
 	r := startRig(t, nil, fake("alpha"))
 	before := r.server("alpha").Catalog
