@@ -33,10 +33,11 @@ type client interface {
 
 // kinds are the clients, by name. Each is made the way its documentation shows.
 var kinds = map[string]func(t *testing.T, url string) client{
-	"go-sdk":     connectGoSDK,
-	"mcp-go":     connectMCPGo,
-	"typescript": connectTypeScript,
-	"raw":        connectRaw,
+	"go-sdk":        connectGoSDK,
+	"mcp-go":        connectMCPGo,
+	"typescript":    connectTypeScript,
+	"typescript-v2": connectTypeScriptV2,
+	"raw":           connectRaw,
 }
 
 // callLimit bounds one call of a client.
@@ -193,8 +194,19 @@ type tsAnswer struct {
 
 func connectTypeScript(t *testing.T, url string) client {
 	t.Helper()
+	return startTypeScript(t, url, "v1")
+}
+
+func connectTypeScriptV2(t *testing.T, url string) client {
+	t.Helper()
+	return startTypeScript(t, url, "v2")
+}
+
+// startTypeScript starts the script on a version of the SDK.
+func startTypeScript(t *testing.T, url, sdk string) client {
+	t.Helper()
 	node := harness.Node(t)
-	cmd := exec.Command(node, filepath.Join(harness.NPM(), "client.mjs"), url)
+	cmd := exec.Command(node, filepath.Join(harness.NPM(), "client.mjs"), url, sdk)
 	cmd.Dir = harness.NPM()
 	in, err := cmd.StdinPipe()
 	if err != nil {
