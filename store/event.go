@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +26,15 @@ const (
 	EventNodeRecovered    EventKind = "node_recovered"
 	EventNodeDeregistered EventKind = "node_deregistered"
 	EventNodeRemoved      EventKind = "node_removed"
+	EventNodeDraining     EventKind = "node_draining"
 	EventServerReady      EventKind = "server_ready"
 	EventServerFailed     EventKind = "server_failed"
 	EventSessionMoved     EventKind = "session_moved"
 	EventSessionEnded     EventKind = "session_ended"
 	EventSessionLost      EventKind = "session_lost"
+	EventGroupChanged     EventKind = "group_changed" // made, changed or deleted: Text says which
+	EventCoordinatorUp    EventKind = "coordinator_started"
+	EventCoordinatorDown  EventKind = "coordinator_stopped"
 )
 
 // Event is one thing that happened, for the status page and the log. Fields that do not
@@ -77,12 +82,52 @@ func (s *Store) AppendEvent(ctx context.Context, e Event) error {
 // Events reads the last limit events, newest first; limit below 1 means 100, at most 1000.
 // It returns ErrUnavailable.
 func (s *Store) Events(ctx context.Context, limit int) ([]Event, error) {
+	return s.readEvents(ctx, func(ctx context.Context) ([]redis.XMessage, error) {
+		return s.rdb.XRevRangeN(ctx, s.keys.events(), "+", "-", eventLimit(limit)).Result()
+	})
+}
+
+// EventsAfter reads up to limit events that came after the one with the given id, oldest first;
+// limit is as for Events. An empty id begins with the oldest event that is kept. Whoever follows
+// goes on with the last id of each answer, and begins with that of Events(ctx, 1) to see only
+// what is new; events that were dropped meanwhile, beyond the last 1000, are passed over.
+//
+// It returns ErrInvalid for an id that cannot be one, or ErrUnavailable.
+func (s *Store) EventsAfter(ctx context.Context, id string, limit int) ([]Event, error) {
+	from := "-"
+	if id != "" {
+		if err := checkEventID(id); err != nil {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		from = "(" + id
+	}
+	return s.readEvents(ctx, func(ctx context.Context) ([]redis.XMessage, error) {
+		return s.rdb.XRangeN(ctx, s.keys.events(), from, "+", eventLimit(limit)).Result()
+	})
+}
+
+func eventLimit(limit int) int64 {
 	if limit < 1 {
 		limit = pageDefault
 	}
+	return int64(min(limit, eventsKept))
+}
+
+// checkEventID wants <ms>-<seq>, as Redis writes it.
+func checkEventID(id string) error {
+	ms, seq, _ := strings.Cut(id, "-")
+	for _, part := range []string{ms, seq} {
+		if n, err := strconv.ParseUint(part, 10, 64); err != nil || strconv.FormatUint(n, 10) != part {
+			return invalid("event id %s: want the id of an event, <ms>-<seq>", printable(id))
+		}
+	}
+	return nil
+}
+
+func (s *Store) readEvents(ctx context.Context, read func(context.Context) ([]redis.XMessage, error)) ([]Event, error) {
 	var entries []redis.XMessage
 	err := s.call(ctx, reads, "read events", func(ctx context.Context) (err error) {
-		entries, err = s.rdb.XRevRangeN(ctx, s.keys.events(), "+", "-", int64(min(limit, eventsKept))).Result()
+		entries, err = read(ctx)
 		return err
 	})
 	if err != nil {
@@ -90,16 +135,20 @@ func (s *Store) Events(ctx context.Context, limit int) ([]Event, error) {
 	}
 	events := make([]Event, len(entries))
 	for i, m := range entries {
-		field := func(name string) string {
-			text, _ := m.Values[name].(string)
-			return text
-		}
-		ms, _, _ := strings.Cut(m.ID, "-")
-		events[i] = Event{
-			ID: m.ID, Time: fromMillis(parseNum(ms)), Kind: EventKind(field("kind")),
-			Node: NodeID(field("node")), Server: ServerID(field("server")), Session: SessionID(field("session")),
-			Coordinator: field("coordinator"), Text: field("text"),
-		}
+		events[i] = eventFrom(m)
 	}
 	return events, nil
+}
+
+func eventFrom(m redis.XMessage) Event {
+	field := func(name string) string {
+		text, _ := m.Values[name].(string)
+		return text
+	}
+	ms, _, _ := strings.Cut(m.ID, "-")
+	return Event{
+		ID: m.ID, Time: fromMillis(parseNum(ms)), Kind: EventKind(field("kind")),
+		Node: NodeID(field("node")), Server: ServerID(field("server")), Session: SessionID(field("session")),
+		Coordinator: field("coordinator"), Text: field("text"),
+	}
 }

@@ -105,6 +105,7 @@ func everyCall(s *store.Store) map[string]func(context.Context) error {
 		"PutCoordinator": func(ctx context.Context) error { return s.PutCoordinator(ctx, store.Coordinator{ID: "c"}, time.Minute) },
 		"AppendEvent":    func(ctx context.Context) error { return s.AppendEvent(ctx, store.Event{Kind: "x"}) },
 		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 1); return err },
+		"EventsAfter":    func(ctx context.Context) error { _, err := s.EventsAfter(ctx, "1-1", 1); return err },
 		"FleetKey":       func(ctx context.Context) error { _, err := s.FleetKey(ctx, make([]byte, 32)); return err },
 		"PutGroup":       func(ctx context.Context) error { return s.PutGroup(ctx, store.Group{Name: "g"}, true) },
 		"DeleteGroup":    func(ctx context.Context) error { return s.DeleteGroup(ctx, "g") },

@@ -93,6 +93,41 @@ var restCases = []testCase{
 			t.Fatalf("Events(1) = %+v, %v", got, err)
 		}
 	}},
+	{"events can be followed, oldest first", func(t *testing.T, e Env) {
+		if got, err := e.Store.EventsAfter(t.Context(), "", 10); err != nil || len(got) != 0 {
+			t.Fatalf("EventsAfter = %v, %v", got, err)
+		}
+		for i := range 5 {
+			wantErr(t, "AppendEvent", e.Store.AppendEvent(t.Context(), store.Event{Kind: store.EventGroupChanged, Text: fmt.Sprint(i)}), nil)
+		}
+		last, text := "", ""
+		for range 4 { // pages of two: 01 23 4 and nothing
+			page, err := e.Second.EventsAfter(t.Context(), last, 2)
+			if err != nil || len(page) > 2 {
+				t.Fatalf("EventsAfter(%q) = %v, %v", last, page, err)
+			}
+			for _, ev := range page {
+				last, text = ev.ID, text+ev.Text
+			}
+		}
+		if text != "01234" {
+			t.Fatalf("followed %q", text)
+		}
+		newest, err := e.Store.Events(t.Context(), 1)
+		if err != nil || len(newest) != 1 || newest[0].ID != last {
+			t.Fatalf("Events(1) = %v, %v; the last followed is %s", newest, err, last)
+		}
+		wantErr(t, "AppendEvent", e.Store.AppendEvent(t.Context(), store.Event{Kind: store.EventNodeDraining}), nil)
+		if got, err := e.Store.EventsAfter(t.Context(), last, 0); err != nil || len(got) != 1 || got[0].Kind != store.EventNodeDraining {
+			t.Fatalf("EventsAfter(%s) = %v, %v", last, got, err)
+		}
+		for _, bad := range []string{"x", "1", "1-", "-1", "1-2-3", "1-x", "+", "$", "(1-1", "01-1", "1-1 ", "-", "99999999999999999999-0", strings.Repeat("1", 5000)} {
+			_, err := e.Store.EventsAfter(t.Context(), bad, 1)
+			if wantErr(t, "EventsAfter", err, store.ErrInvalid); len(err.Error()) > 200 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
+		}
+	}},
 	{"events are capped, and long texts cut", func(t *testing.T, e Env) {
 		for i := range 1300 {
 			wantErr(t, "AppendEvent", e.Store.AppendEvent(t.Context(), store.Event{Kind: store.EventNodeRemoved, Text: fmt.Sprint(i)}), nil)
