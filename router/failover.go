@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
-	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -346,125 +344,4 @@ func (m *mover) moved(ctx context.Context, next store.Binding) {
 		Kind: store.EventSessionMoved, Node: next.Node, Server: m.server, Session: m.s.tok.SessionID(),
 		Text: fmt.Sprintf("session moved from %s to %s: %s", m.from.Node, next.Node, m.why),
 	})
-}
-
-// Messages of our own to a node. The id cannot meet one of the client's: nobody sees it.
-const initializeHead = `{"jsonrpc":"2.0","id":"mcphub-open","method":"initialize","params":`
-
-var initialized = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
-
-// openTimeout bounds each of the two messages that open a session.
-const openTimeout = 10 * time.Second
-
-// open gives a node the session, under its public id and with the client's own initialize.
-func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c *Candidate) error {
-	sessions, placed := -1, false
-	r.loads.begin(c.node, c.server)
-	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
-	init, era, _ := s.origin()
-	if s.wide() {
-		init = wideParams(init, era)
-	}
-	body := append(append([]byte(initializeHead), init...), '}')
-	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: openTimeout}
-	a, err := r.hop.send(ctx, c.node.URL, &out)
-	if err != nil {
-		r.failed(ctx, c.node, err)
-		return err
-	}
-	err = opened(a)
-	sessions, placed = a.sessions, err == nil
-	a.Close()
-	if err != nil {
-		return fmt.Errorf("initialize: %w", err)
-	}
-	out.body, out.version = initialized, era
-	if a, err = r.hop.send(ctx, c.node.URL, &out); err != nil {
-		r.failed(ctx, c.node, err)
-		return err
-	}
-	defer a.Close()
-	a.drain()
-	if a.refused != "" || a.status >= 300 {
-		return fmt.Errorf("initialized: status %d %s", a.status, a.refused)
-	}
-	r.stats.opened.Add(1)
-	return nil
-}
-
-// opened reads the answer to an initialize of ours.
-func opened(a *answer) error {
-	if a.refused != "" || a.status != http.StatusOK {
-		a.drain()
-		return fmt.Errorf("status %d %s", a.status, a.refused)
-	}
-	_, f, err := readResponse(a)
-	if err != nil {
-		return err
-	}
-	if f.Result.IsZero() {
-		return errors.New("the server answered with an error")
-	}
-	return nil
-}
-
-// readResponse reads a whole answer to an initialize, plain or as a stream, and the response in
-// it.
-func readResponse(a *answer) (raw []byte, f wire.Frame, err error) {
-	if !isStream(a) {
-		if raw, err = readSome(a, nil, maxEvent); err == nil && !a.ended {
-			err = errTooLarge
-		}
-		if err == nil {
-			f, err = wire.Scan(raw, wire.ServerLimits)
-		}
-		if err == nil && f.Kind != wire.Response {
-			err = errors.New("the answer is no response")
-		}
-		return raw, f, err
-	}
-	events := wire.NewEventReader(a, maxEvent)
-	for {
-		ev, err := events.Next()
-		if err != nil {
-			return raw, f, fmt.Errorf("%w: %w", errCut, err)
-		}
-		if raw = append(raw, ev.Raw...); len(raw) > maxEvent {
-			return raw, f, errTooLarge
-		}
-		if len(ev.Data) == 0 {
-			continue
-		}
-		got, err := wire.Scan(append([]byte(nil), ev.Data...), wire.ServerLimits)
-		if err != nil {
-			return raw, f, err
-		}
-		if got.Kind == wire.Response {
-			return raw, got, nil
-		}
-	}
-}
-
-// closeTimeout bounds ending a session on a node.
-const closeTimeout = 2 * time.Second
-
-// closeUpstream ends the session on a node. It need not succeed: a node forgets what is idle.
-func (r *Router) closeUpstream(ctx context.Context, s *session, server store.ServerID, at store.Binding) {
-	n := r.fleet.Snapshot().Node(at.Node)
-	if n == nil || r.suspects.of(n) != "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	a, err := r.hop.send(ctx, n.URL, &outgoing{
-		method: http.MethodDelete, server: server, token: s.tok.text, epoch: n.Epoch, timeout: closeTimeout,
-	})
-	if err != nil {
-		r.log.DebugContext(ctx, "session not ended on node", "session", s.tok, "server", server, "node", n.ID, "err", err)
-		return
-	}
-	if _, err := readSome(a, nil, wholeAnswer); err == nil && a.refused == "" && a.status < 300 {
-		r.loads.ended(n.ID, server)
-	}
-	a.Close()
 }
