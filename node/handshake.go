@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
@@ -25,7 +24,7 @@ const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "
 func (l *link) handshake(ctx context.Context) error {
 	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
-	f, err := l.introduce(ctx, append(params, "}}"...))
+	f, err := l.ask(ctx, "initialize", append(params, "}}"...))
 	if err != nil {
 		return err
 	}
