@@ -53,7 +53,7 @@ type Groups interface {
 	Group(name string) (store.Group, bool)
 	// List is all of them, by name.
 	List() []store.Group
-	// Revision is another number whenever a group has changed.
+	// Revision is another number whenever a group has changed; below zero, they were never read.
 	Revision() int64
 	// Put makes a group or replaces it; Delete removes one.
 	Put(ctx context.Context, g store.Group, create bool) error

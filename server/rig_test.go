@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -29,6 +32,7 @@ type fakeCarrier struct {
 	keys    *router.Keys
 	endFail error
 	asleep  atomic.Bool // cannot carry yet
+	judge   bool        // answers for session ids that are not of the scope and subject as a router does
 }
 
 func (f *fakeCarrier) Ready() bool { return !f.asleep.Load() }
@@ -38,6 +42,11 @@ func (f *fakeCarrier) Carry(ctx context.Context, w http.ResponseWriter, req rout
 	f.seen = append(f.seen, req)
 	carry := f.carry
 	f.mu.Unlock()
+	if f.judge && req.SessionID != "" {
+		if tok, err := f.keys.Parse(req.SessionID); err != nil || !tok.For(req.Scope, req.Subject) {
+			return &router.Error{Err: router.ErrUnknownSession, Code: wire.CodeInvalidRequest, Message: "unknown session"}
+		}
+	}
 	if carry != nil {
 		return carry(ctx, w, req)
 	}
@@ -86,7 +95,17 @@ type fakeFleet struct {
 	reason string
 }
 
-func (f *fakeFleet) Snapshot() *store.Snapshot { return f.snap }
+func (f *fakeFleet) Snapshot() *store.Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snap
+}
+
+func (f *fakeFleet) show(s *store.Snapshot) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.snap = s
+}
 
 func (f *fakeFleet) Ready() (bool, string) {
 	f.mu.Lock()
@@ -202,6 +221,99 @@ func (f *fakeStore) Events(_ context.Context, limit int) ([]store.Event, error) 
 	return f.events[:min(limit, len(f.events))], f.get()
 }
 
+// fakeGroups is a book of groups.
+type fakeGroups struct {
+	mu    sync.Mutex
+	all   map[string]store.Group
+	rev   int64
+	reads int
+	late  func() // called before each look for a group, with mu held
+	err   error  // of changes
+}
+
+func (f *fakeGroups) Group(name string) (store.Group, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	if f.late != nil {
+		f.late()
+	}
+	g, ok := f.all[name]
+	return g, ok
+}
+
+// comes has a group appear when groups have been looked for n times more.
+func (f *fakeGroups) comes(name string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n += f.reads
+	f.late = func() {
+		if f.reads >= n {
+			f.all[name] = store.Group{Name: name}
+		}
+	}
+}
+
+func (f *fakeGroups) List() []store.Group {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.SortedFunc(maps.Values(f.all), func(a, b store.Group) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (f *fakeGroups) Revision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rev
+}
+
+func (f *fakeGroups) Put(_ context.Context, g store.Group, create bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, there := f.all[g.Name]
+	switch {
+	case f.err != nil:
+		return f.err
+	case create && there:
+		return store.ErrExists
+	case !create && !there:
+		return store.ErrNotFound
+	}
+	g.Updated = noon
+	f.all[g.Name] = g
+	f.rev++
+	return nil
+}
+
+func (f *fakeGroups) Delete(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, there := f.all[name]; f.err == nil && !there {
+		return store.ErrNotFound
+	}
+	delete(f.all, name)
+	f.rev++
+	return f.err
+}
+
+// set replaces all groups.
+func (f *fakeGroups) set(groups ...store.Group) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.all)
+	for _, g := range groups {
+		f.all[g.Name] = g
+	}
+	f.rev++
+}
+
+// unread is a book that nobody has opened yet.
+func (f *fakeGroups) unread() {
+	f.set()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rev = -1
+}
+
 const (
 	sidOne  = store.SessionID("00112233445566778899aabbccddeeff")
 	sidWide = store.SessionID("ffeeddccbbaa99887766554433221100")
@@ -234,6 +346,7 @@ type rig struct {
 	fleet     *fakeFleet
 	registrar *fakeRegistrar
 	store     *fakeStore
+	groups    *fakeGroups
 	log       *strings.Builder
 	stop      func() error
 }
@@ -263,7 +376,7 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 	t.Helper()
 	r := &rig{
 		carrier: &fakeCarrier{keys: testKeys(t)}, fleet: &fakeFleet{snap: aSnapshot(), known: true},
-		registrar: &fakeRegistrar{}, log: &strings.Builder{},
+		registrar: &fakeRegistrar{}, groups: &fakeGroups{all: map[string]store.Group{}}, log: &strings.Builder{},
 		store: &fakeStore{health: store.Health{OK: true, State: store.HealthOK}, sessions: map[store.SessionID]store.Session{
 			sidOne: {ID: sidOne, Scope: "everything", Era: "2025-11-25", Created: noon, Seen: noon.Add(time.Minute), Expires: noon.Add(time.Hour),
 				Bindings: map[store.ServerID]store.Binding{"everything": {Node: "node-1", Epoch: 4}}},
@@ -273,7 +386,7 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 	}
 	cfg.Coordinator, cfg.Mode, cfg.Version = "c1", "coordinator", "v1"
 	r.Server = New(cfg, Deps{
-		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Web: web,
+		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Groups: r.groups, Web: web,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	return r

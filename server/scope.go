@@ -56,8 +56,8 @@ func (s *Server) scopeOfNew(req *router.Request, key *clientKey) *problem {
 		return nil
 	case isGroup:
 		return refuse(http.StatusNotFound, name+" is a group, and the endpoints of groups are switched off (routing.enableGroupNameRoute)")
-	case !read:
-		return refuse(http.StatusServiceUnavailable, "this replica has not read yet which servers there are; try again")
+	case !read || s.groupsUnread():
+		return refuse(http.StatusServiceUnavailable, "this replica has not read yet which servers and groups there are; try again")
 	}
 	return refuse(http.StatusNotFound, "there is no server and no group named "+name)
 }
@@ -72,23 +72,33 @@ func (s *Server) scopeOfSession(ctx context.Context, req *router.Request, key *c
 		tok, err := s.deps.Carrier.ParseToken(req.SessionID)
 		if isGroup = err == nil && tok.For(store.ScopeGroup+name, req.Subject); isGroup {
 			group, isGroup = s.awaitGroup(ctx, name, tok.Issued)
-			if !isGroup { // it was deleted
-				req.Subject = subjectNobody
-			}
+			return s.inGroup(req, key, group, isGroup)
 		}
 	}
-	switch {
-	case !isGroup:
-		if !key.mayServer(store.ServerID(name)) {
-			req.Subject = subjectNobody
-		}
-		return nil
-	case !s.cfg.EnableGroupNameRoute, !key.mayGroup(group):
+	if isGroup {
+		return s.inGroup(req, key, group, true)
+	}
+	if !key.mayServer(store.ServerID(name)) {
 		req.Subject = subjectNobody
 	}
-	req.Scope = store.ScopeGroup + name
 	return nil
 }
+
+// inGroup gives a request in a session the scope of a group. A session over a group that was
+// deleted, or that the key may not use any more, is unknown.
+func (s *Server) inGroup(req *router.Request, key *clientKey, group store.Group, found bool) *problem {
+	req.Scope = store.ScopeGroup + req.Scope
+	switch {
+	case !found && s.groupsUnread():
+		return refuse(http.StatusServiceUnavailable, "this replica has not read yet which groups there are; try again")
+	case !found, !s.cfg.EnableGroupNameRoute, !key.mayGroup(group):
+		req.Subject = subjectNobody
+	}
+	return nil
+}
+
+// groupsUnread says that a group that is not known may exist all the same.
+func (s *Server) groupsUnread() bool { return s.deps.Groups != nil && s.deps.Groups.Revision() < 0 }
 
 // A session over a group may come here before the news of the group do: groupLag bounds how long
 // that takes, and so the wait for it; freshToken is the age from which a session's group must be
