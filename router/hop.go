@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -48,6 +49,9 @@ type hopConfig struct {
 	TLS *tls.Config
 	// Control may refuse an address that is about to be dialled; nil allows all.
 	Control func(network, address string, c syscall.RawConn) error
+	// Meter and Tracer see each request but those for health; nil ones see none.
+	Meter  *telemetry.Front
+	Tracer *telemetry.Tracer
 }
 
 // headLimit bounds the head of an answer, and smallBody is the size up to which a body is
@@ -67,8 +71,9 @@ type outgoing struct {
 	merged  bool        // names were rewritten: headers that mirror them are left out
 	version string      // instead of the client's Mcp-Protocol-Version
 	body    []byte
-	health  bool          // GET /health, without credential or session
-	timeout time.Duration // instead of AnswerTimeout
+	span    *telemetry.Span // of this sending; its place in the trace is what the node is told
+	health  bool            // GET /health, without credential or session
+	timeout time.Duration   // instead of AnswerTimeout
 }
 
 // hopError is a request that got no answer that could be read to the end of its head.
@@ -153,6 +158,28 @@ func withPort(u *url.URL, port string) string {
 // *hopError. The caller closes the answer. When ctx ends, the connection is dropped, and the
 // node goes on with what it has received.
 func (h *hop) send(ctx context.Context, nodeURL string, out *outgoing) (*answer, error) {
+	if out.health {
+		return h.exchange(ctx, nodeURL, out)
+	}
+	begun := time.Now()
+	ctx, out.span = h.cfg.Tracer.Call(ctx, out.method+" node")
+	out.span.Set("mcphub.server", string(out.server))
+	out.span.Set("url.full", nodeURL)
+	a, err := h.exchange(ctx, nodeURL, out)
+	if err != nil {
+		out.span.Fail(err.Error())
+		out.span.End()
+		return nil, err
+	}
+	h.cfg.Meter.Upstream(string(out.server), time.Since(begun))
+	out.span.SetInt("http.response.status_code", a.status)
+	out.span.Set("mcphub.refused", a.refused)
+	a.span = out.span
+	return a, nil
+}
+
+// exchange is send, neither measured nor traced.
+func (h *hop) exchange(ctx context.Context, nodeURL string, out *outgoing) (*answer, error) {
 	p, err := h.peer(nodeURL)
 	if err != nil {
 		return nil, &hopError{State: Queued, Reason: reasonUnreachable, Evidence: true, Err: err}
@@ -276,8 +303,15 @@ func (h *hop) appendHead(b []byte, p *peer, out *outgoing) []byte {
 
 // appendPassed copies what is passed on of the client's headers.
 func appendPassed(b []byte, out *outgoing) []byte {
+	parent, state := out.span.Parent()
+	if parent != "" {
+		b = appendField(b, "Traceparent", parent)
+	}
+	if state != "" {
+		b = appendField(b, "Tracestate", state)
+	}
 	for _, name := range passHeaders {
-		if name == wire.HeaderVersion && out.version != "" {
+		if name == wire.HeaderVersion && out.version != "" || parent != "" && strings.HasPrefix(name, "Trace") {
 			continue
 		}
 		if v := first(out.header, name); v != "" {

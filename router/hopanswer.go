@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
@@ -29,6 +30,7 @@ type answer struct {
 	refused      string // wire.HeaderRefused
 	sessions     int    // wire.HeaderSessions; -1 if absent
 
+	span    *telemetry.Span // of the request; it ends with the answer
 	conn    *conn
 	keep    bool  // the connection may be used again once the body was read
 	chunked bool  // left counts within the current chunk
@@ -279,6 +281,10 @@ func (a *answer) Close() {
 	}
 	a.conn.done(a.keep && a.ended)
 	a.conn = nil
+	if !a.ended && a.err != nil {
+		a.span.Fail(a.err.Error())
+	}
+	a.span.End()
 }
 
 // readLine reads a line that ends in CR LF and returns it without, taking its length off room.

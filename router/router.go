@@ -15,6 +15,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -101,6 +102,10 @@ type Config struct {
 	// for a session that the store has lost, since a coordinator that knows it writes it back.
 	// Zero means 2s, negative none.
 	PlaceWait time.Duration
+	// Meter records what is sent to nodes, and how long sessions took to be open again; Tracer makes
+	// a span of each sending. Nil ones do nothing.
+	Meter  *telemetry.Front
+	Tracer *telemetry.Tracer
 	// TLS is for nodes with https URLs. Nil means the system's roots.
 	TLS *tls.Config
 	// Control is asked about each address that is about to be dialled, after names were resolved;
@@ -172,6 +177,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 		hop: newHop(hopConfig{
 			Credential: cfg.Credential, DialTimeout: cfg.DialTimeout, AnswerTimeout: cfg.CallTimeout,
 			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS, Control: cfg.Control,
+			Meter: cfg.Meter, Tracer: cfg.Tracer,
 		}),
 		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(),
 	}
