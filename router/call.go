@@ -47,10 +47,22 @@ func (r *Router) newCall(ctx context.Context, w http.ResponseWriter, req *Reques
 type failure struct {
 	state   Dispatch
 	reason  string
-	refused string // wire.HeaderRefused
+	refused string    // wire.HeaderRefused
+	full    *fullness // what the node said, if it only had no room
 	node    *store.Node
 	err     error
 }
+
+// Error says what went wrong, in a sentence for the log.
+func (f *failure) Error() string {
+	if f.err == nil {
+		return f.describe()
+	}
+	return f.describe() + ": " + f.err.Error()
+}
+
+// Unwrap gives the cause.
+func (f *failure) Unwrap() error { return f.err }
 
 // maxMoves bounds how many places one message looks for.
 const maxMoves = 4
@@ -118,7 +130,7 @@ func (c *call) move(from bound, f *failure, why string) (bound, error) {
 	}
 	var not exclusion
 	if f != nil && f.refused != wire.RefusedSession {
-		not = not.add(f.node.ID, f.node.Epoch, f.describe())
+		not = not.fail(f)
 	}
 	return c.r.move(c.ctx, c.s, from, not, c.prefer, why)
 }
@@ -132,7 +144,7 @@ func (c *call) attempt(n *store.Node) *failure {
 	}
 	defer a.Close()
 	if a.refused != "" {
-		return c.r.refused(c.ctx, n, a)
+		return c.r.refused(c.ctx, n, c.server, a)
 	}
 	return c.relay(n, a)
 }
@@ -147,15 +159,6 @@ func (r *Router) failed(ctx context.Context, n *store.Node, err error) *failure 
 		}
 	}
 	return f
-}
-
-// refused turns a node's refusal into a failure.
-func (r *Router) refused(ctx context.Context, n *store.Node, a *answer) *failure {
-	if a.refused == wire.RefusedCredential {
-		r.log.ErrorContext(ctx, "node does not accept the fleet credential; do all parts have the same cluster secret?", "node", n.ID)
-	}
-	a.drain()
-	return &failure{state: Refused, reason: reasonRefused, refused: a.refused, node: n}
 }
 
 // suspect stops using a node until there is news of it.
@@ -177,6 +180,10 @@ func (f *failure) describe() string {
 		return "the node has lost its lease"
 	case wire.RefusedServer:
 		return "the server is not ready on the node"
+	case wire.RefusedDraining:
+		return "the node takes no new sessions"
+	case wire.RefusedFull:
+		return "all processes of the server are taken on the node"
 	default:
 		return "the node refused: " + f.refused
 	}
@@ -234,6 +241,9 @@ func (c *call) refuse(err error) error {
 func (c *call) giveUp(f *failure) error {
 	if f.state.NotRun() {
 		e := c.r.noReplica(c.server, f.reason)
+		if f.full != nil {
+			e = c.r.noRoom(c.server, f.full)
+		}
 		v := e.Data.(*verdict)
 		v.Node, v.State = string(f.node.ID), f.state.String()
 		e.Cause = f.err

@@ -109,6 +109,7 @@ const (
 	reasonUnreachable = "unreachable"   // no connection to any node that has the server
 	reasonNoReplica   = "no_replica"    // no node can be called for the server
 	reasonRefused     = "refused"       // each node that has the server refused the message
+	reasonFull        = "full"          // each node that has the server has all its processes taken
 	reasonRecovering  = "recovering"    // the store has lost the session, and it may be written back
 )
 

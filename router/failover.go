@@ -88,6 +88,7 @@ type mover struct {
 	prefer store.NodeID // what the client named; see Request.Prefer
 	why    string
 	away   bool // the store cannot be asked
+	agreed bool // the store holds a first use of this mover's choosing
 	// unsaved says that the store has not agreed to the choice and must still be asked.
 	unsaved bool
 }
@@ -118,9 +119,10 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 			return m.from, m.lost(ctx)
 		}
 	}
-	for range maxOpens {
+	for opens := 0; opens < maxOpens && m.not.fulls() < maxFull; {
 		c, err := m.choose(ctx)
 		if err != nil {
+			m.leave(ctx)
 			return m.from, err
 		}
 		place, err := m.settle(ctx, c)
@@ -130,10 +132,30 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 		if e, ok := errors.AsType[*Error](err); ok {
 			return m.from, e
 		}
+		if f, ok := errors.AsType[*failure](err); ok && f.full != nil {
+			m.not = m.not.fail(f) // it costs the node nothing to say so
+			continue
+		}
+		opens++
 		m.r.log.WarnContext(ctx, "session not opened", "session", m.s.tok, "server", m.server, "node", c.Node, "err", err)
 		m.not = m.not.add(c.Node, c.Epoch, "the session could not be opened there")
 	}
+	m.leave(ctx)
+	if f := m.not.full(); f != nil {
+		return m.from, m.r.noRoom(m.server, f)
+	}
 	return m.from, m.r.noReplica(m.server, reasonUnreachable)
+}
+
+// leave takes back a first use that was agreed on and could be opened nowhere, so that nobody
+// looks for the session at a node that has turned it away.
+func (m *mover) leave(ctx context.Context) {
+	if !m.agreed {
+		return
+	}
+	if _, err := m.r.bindOnce(ctx, m.s, m.server, m.old, store.Binding{}); err != nil {
+		m.r.log.DebugContext(ctx, "binding not taken back", "session", m.s.tok, "server", m.server, "node", m.old.Node, "err", err)
+	}
 }
 
 // consult asks the store what it holds. Another coordinator may have moved the session already.
@@ -215,11 +237,8 @@ func (m *mover) choose(ctx context.Context) (*Candidate, error) {
 		if c := m.pick(list); c != nil {
 			return c, nil
 		}
-		if !worthWaiting(list) || !time.Now().Before(deadline) {
-			return nil, m.r.noReplica(m.server, reasonNoReplica)
-		}
-		if err := pause(ctx, adoptPause); err != nil {
-			return nil, m.r.noReplica(m.server, reasonNoReplica)
+		if m.not.full() != nil || !worthWaiting(list) || !time.Now().Before(deadline) || pause(ctx, adoptPause) != nil {
+			return nil, m.r.nowhere(m.server, m.not)
 		}
 	}
 }
@@ -273,7 +292,7 @@ func (m *mover) agree(ctx context.Context, next store.Binding, opened bool) (pla
 	won, err := m.r.bind(ctx, m.s, m.server, m.old, next)
 	switch {
 	case err == nil && won == next:
-		m.old = next
+		m.old, m.agreed = next, !opened
 		return bound{}, false, nil
 	case err == nil:
 		if opened && won.Node != next.Node {

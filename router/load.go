@@ -32,14 +32,19 @@ type load struct {
 	answered time.Time // when it was an answer; local clock
 	beat     time.Time // heartbeat that count was taken from or that was current at the answer
 	pending  int       // initialize requests of ours on their way
+	// refused says that the node had no room for one, and since is the heartbeat that was
+	// current then: a newer one knows better.
+	refused bool
+	since   time.Time
 }
 
-// get is the load of a replica as of a snapshot.
-func (l *loads) get(n *store.Node, server store.Server) int {
+// get is the load of a replica as of a snapshot, and whether it has no room for another session
+// by the node's last word.
+func (l *loads) get(n *store.Node, server store.Server) (sessions int, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(n, server)
-	return e.count + e.pending
+	return e.count + e.pending, e.refused || server.Full
 }
 
 // entry brings a replica's record up to date with the snapshot. Callers hold mu.
@@ -58,7 +63,18 @@ func (l *loads) entry(n *store.Node, server store.Server) *load {
 	case n.LastHeartbeat.After(e.beat) && l.now().Sub(e.answered) > answerHolds:
 		e.count, e.beat = server.Sessions, n.LastHeartbeat
 	}
+	if e.refused && n.LastHeartbeat.After(e.since) {
+		e.refused = false
+	}
 	return e
+}
+
+// refuse notes that a replica had no room for a session.
+func (l *loads) refuse(n *store.Node, server store.Server) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(n, server)
+	e.refused, e.since = true, n.LastHeartbeat
 }
 
 // begin counts a placement on its way to a replica. The caller ends it with end.
@@ -90,6 +106,7 @@ func (l *loads) ended(node store.NodeID, server store.ServerID) {
 	defer l.mu.Unlock()
 	if e := l.of[replica{node, server}]; e != nil {
 		e.count = max(0, e.count-1)
+		e.refused = false
 	}
 }
 

@@ -19,7 +19,8 @@ var initialized = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}
 // openTimeout bounds each of the two messages that open a session.
 const openTimeout = 10 * time.Second
 
-// open gives a node the session, under its public id and with the client's own initialize.
+// open gives a node the session, under its public id and with the client's own initialize. The
+// error is a *failure if the node refused.
 func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c *Candidate) error {
 	sessions, placed := -1, false
 	r.loads.begin(c.node, c.server)
@@ -34,6 +35,10 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	if err != nil {
 		r.failed(ctx, c.node, err)
 		return err
+	}
+	if a.refused != "" {
+		defer a.Close()
+		return r.refused(ctx, c.node, server, a)
 	}
 	err = opened(a)
 	sessions, placed = a.sessions, err == nil
@@ -57,9 +62,9 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 
 // opened reads the answer to an initialize of ours.
 func opened(a *answer) error {
-	if a.refused != "" || a.status != http.StatusOK {
+	if a.status != http.StatusOK {
 		a.drain()
-		return fmt.Errorf("status %d %s", a.status, a.refused)
+		return fmt.Errorf("status %d", a.status)
 	}
 	_, f, err := readResponse(a)
 	if err != nil {

@@ -34,6 +34,9 @@ type Candidate struct {
 	// Reason is empty for a replica that may be chosen, and otherwise a sentence why not.
 	Reason string
 
+	// full says that nothing speaks against the replica but that it had no room when it was last
+	// heard of: it is tried when all that are left are so.
+	full   bool
 	node   *store.Node
 	server store.Server
 }
@@ -62,13 +65,23 @@ type exclusion map[store.NodeID]excluded
 type excluded struct {
 	epoch  store.Epoch
 	reason string
+	full   *fullness // what the node said, if it only had no room
 }
 
 func (x exclusion) add(n store.NodeID, e store.Epoch, reason string) exclusion {
+	return x.put(n, excluded{epoch: e, reason: reason})
+}
+
+// fail takes out the node of a failure.
+func (x exclusion) fail(f *failure) exclusion {
+	return x.put(f.node.ID, excluded{epoch: f.node.Epoch, reason: f.describe(), full: f.full})
+}
+
+func (x exclusion) put(n store.NodeID, e excluded) exclusion {
 	if x == nil {
 		x = make(exclusion, 1)
 	}
-	x[n] = excluded{e, reason}
+	x[n] = e
 	return x
 }
 
@@ -88,9 +101,12 @@ func (r *Router) candidates(snap *store.Snapshot, session sid, server store.Serv
 		}
 		c := Candidate{Node: n.ID, Epoch: n.Epoch, State: n.State, Weight: weightOf(n, s), node: n, server: s}
 		c.Score = rendezvous(session, server, n.ID, c.Weight)
-		c.Reason = r.unfit(n, s, not)
+		if c.Reason = r.unfit(n, s, not); c.eligible() {
+			if c.Load, c.full = r.loads.get(n, s); c.full {
+				c.Reason = taken(s)
+			}
+		}
 		if c.eligible() {
-			c.Load = r.loads.get(n, s)
 			total += c.Load
 			weight += c.Weight
 		}
@@ -138,21 +154,27 @@ func (r *Router) unfit(n *store.Node, s store.Server, not exclusion) string {
 	return ""
 }
 
-// choose takes the preferred candidate that may have the session. Bounded says whether loads
+// choose takes the preferred candidate that may have the session, and with none left one that is
+// thought full: it may have room by now, and only the node knows. Bounded says whether loads
 // count; without, every coordinator that sees the same nodes chooses the same one.
 func choose(list []Candidate, bounded bool) *Candidate {
-	var first *Candidate
+	var first, full *Candidate
 	for i := range list {
 		c := &list[i]
-		if !c.eligible() {
-			continue
-		}
-		if !bounded || c.Load < c.Limit {
+		switch {
+		case !bounded && (c.eligible() || c.full):
 			return c
-		}
-		if first == nil {
+		case c.full && full == nil:
+			full = c
+		case !c.eligible():
+		case c.Load < c.Limit:
+			return c
+		case first == nil:
 			first = c
 		}
+	}
+	if first == nil {
+		return full
 	}
 	return first
 }

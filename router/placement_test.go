@@ -260,7 +260,7 @@ func TestLoads(t *testing.T) {
 	n := &store.Node{ID: "node-1", Epoch: 1, LastHeartbeat: time.Unix(1, 0)}
 	check := func(what string, want int) {
 		t.Helper()
-		if got := l.get(n, s); got != want {
+		if got, _ := l.get(n, s); got != want {
 			t.Errorf("%s: load = %d, want %d", what, got, want)
 		}
 	}

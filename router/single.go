@@ -30,7 +30,7 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 		return err
 	}
 	reason := reasonNoReplica
-	for range maxOpens {
+	for tries := 0; tries < maxOpens && st.not.fulls() < maxFull; {
 		c, err := st.choose(ctx)
 		if err != nil {
 			return st.refuse(reason, err)
@@ -42,14 +42,18 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 		if ctx.Err() != nil {
 			return nil // the client has gone
 		}
+		reason, st.not = fail.reason, st.not.fail(fail)
+		if fail.full != nil {
+			r.stats.retried.Add(1)
+			continue // it has cost the node nothing to say so
+		}
+		tries++
 		r.log.WarnContext(ctx, "session not placed", "server", st.server, "node", c.Node, "err", fail.err, "reason", fail.describe())
 		// initialize may be repeated: nobody has been given the session id yet.
 		if fail.state > Refused && !r.budget.take() {
 			return st.refuse(fail.reason, fail.err)
 		}
 		r.stats.retried.Add(1)
-		reason = fail.reason
-		st.not = st.not.add(c.Node, c.Epoch, fail.describe())
 	}
 	return st.refuse(reason, nil)
 }
@@ -101,6 +105,9 @@ func (st *starter) choose(ctx context.Context) (*Candidate, error) {
 
 func (st *starter) refuse(reason string, cause error) error {
 	e := st.r.noReplica(st.server, reason)
+	if f := st.not.full(); f != nil {
+		e = st.r.noRoom(st.server, f)
+	}
 	e.ID, e.Cause = st.f.IDBytes(), cause
 	if inner, ok := errors.AsType[*Error](cause); ok {
 		e.Cause = inner.Cause
@@ -128,7 +135,7 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	}
 	defer a.Close()
 	if a.refused != "" {
-		return r.refused(ctx, c.node, a), nil
+		return r.refused(ctx, c.node, st.server, a), nil
 	}
 	if a.status != http.StatusOK {
 		if isStream(a) {
