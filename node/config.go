@@ -19,6 +19,7 @@ import (
 const (
 	TransportStdio   = "stdio"
 	TransportHTTP    = "streamable-http"
+	TransportSSE     = "sse"
 	TransportBuiltin = "builtin"
 )
 
@@ -87,14 +88,17 @@ type Config struct {
 // ServerConfig is one MCP server. Exactly one of Command, URL and Builtin says where it is.
 type ServerConfig struct {
 	Name string
-	// Type is stdio, streamable-http or builtin; empty means what the other fields say.
+	// Type is stdio, streamable-http, sse or builtin; empty means what the other fields say. A
+	// server with a URL and no type is met over streamable HTTP, and if it refuses that, as one
+	// of HTTP+SSE.
 	Type string
 	// Command, Args and Env describe a child process, started without a shell. A command
 	// without a slash is looked for in the child's own PATH.
 	Command string
 	Args    []string
 	Env     map[string]string
-	// URL and Headers describe a streamable HTTP server.
+	// URL and Headers describe a server over HTTP: its endpoint, or its event stream where Type
+	// is sse.
 	URL     string
 	Headers map[string]string
 	// Builtin is a server in this process.
@@ -214,8 +218,6 @@ func (s ServerConfig) validate() error {
 	}
 	switch s.Type {
 	case "", s.transport():
-	case "sse":
-		return fmt.Errorf("server %s: type sse is not yet supported; use streamable-http or stdio", s.Name)
 	default:
 		return fmt.Errorf("server %s: type %q does not fit a server with a %s", s.Name, s.Type, s.place())
 	}
@@ -269,6 +271,8 @@ func (s ServerConfig) transport() string {
 	switch {
 	case s.Builtin != nil:
 		return TransportBuiltin
+	case s.URL != "" && s.Type == TransportSSE:
+		return TransportSSE
 	case s.URL != "":
 		return TransportHTTP
 	default:

@@ -4,7 +4,7 @@
 // reads its lists, and keeps that true for as long as the server is called ready. All sessions
 // of a server share one connection, a link: requests go out under ids of the node's own and
 // come back under the client's, byte for byte. The far end of a link is a child process
-// (stdio), a streamable HTTP server, or a server in this process (builtin).
+// (stdio), a server over streamable HTTP or the older HTTP+SSE, or one in this process (builtin).
 //
 // The package leaves to others: which node a session is on (router), keeping the lease
 // (heartbeat), sockets and settings (cmd). Streams by GET and requests from servers to clients

@@ -306,14 +306,14 @@ func TestHealthNamesTheNode(t *testing.T) {
 }
 
 func TestConfigIsValidated(t *testing.T) {
-	good := Config{ID: "n1", Instance: "i", Servers: []ServerConfig{fake("a"), {Name: "b", URL: "https://x/mcp"}}}
+	good := Config{ID: "n1", Instance: "i", Servers: []ServerConfig{fake("a"), {Name: "b", URL: "https://x/mcp"}, {Name: "o", URL: "http://x/", Type: TransportSSE}}}
 	if err := good.Validate(); err != nil {
 		t.Errorf("Validate() = %v, want nil", err)
 	}
 	for want, sc := range map[string]ServerConfig{
 		"not a valid name":       {Name: "a b", Command: "x"},
 		"exactly one":            {Name: "c"},
-		"sse is not yet":         {Name: "c", URL: "http://x/", Type: "sse"},
+		"does not fit a server":  {Name: "c", Command: "x", Type: TransportSSE},
 		"does not fit":           {Name: "c", Command: "x", Type: TransportHTTP},
 		"must be http:// or":     {Name: "c", URL: "ftp://x/"},
 		"the name is used twice": {Name: "a", Command: "x"},

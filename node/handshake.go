@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
@@ -24,7 +25,7 @@ const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "
 func (l *link) handshake(ctx context.Context) error {
 	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
-	f, err := l.ask(ctx, "initialize", append(params, "}}"...))
+	f, err := l.introduce(ctx, append(params, "}}"...))
 	if err != nil {
 		return err
 	}
@@ -40,6 +41,33 @@ func (l *link) handshake(ctx context.Context) error {
 	}
 	l.hello.Store(&h)
 	return nil
+}
+
+// olderTimeout bounds initialize with a server that is tried as an older one: what is not one
+// may offer an event stream on which nothing ever comes.
+const olderTimeout = 10 * time.Second
+
+// introduce sends initialize, and again over an older transport if the upstream takes the
+// answer for that of a server which knows no other.
+func (l *link) introduce(ctx context.Context, params []byte) (wire.Frame, error) {
+	f, err := l.ask(ctx, "initialize", params)
+	up, ok := l.up.(interface{ older(error) upstream })
+	if err == nil || !ok {
+		return f, err
+	}
+	older := up.older(err)
+	if older == nil {
+		return f, err
+	}
+	l.up.close()
+	l.up = older
+	ctx, cancel := context.WithTimeout(ctx, olderTimeout)
+	defer cancel()
+	f, again := l.ask(ctx, "initialize", params)
+	if again != nil {
+		return f, fmt.Errorf("%w; met as a server of HTTP+SSE: %v", err, again)
+	}
+	return f, nil
 }
 
 func readHello(result []byte) (hello, error) {

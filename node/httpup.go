@@ -33,6 +33,7 @@ type httpUpstream struct {
 	web
 	link *link
 	url  string
+	sse  *ServerConfig // for meeting it as an older server; nil where the settings say what it is
 
 	renewing chan struct{} // of 1: held while shaking hands again
 	loops    sync.WaitGroup
@@ -45,10 +46,28 @@ type httpUpstream struct {
 }
 
 func openHTTP(l *link, cfg *ServerConfig) *httpUpstream {
-	return &httpUpstream{
+	h := &httpUpstream{
 		web: newWeb(l.lim.Version, cfg.Headers), link: l, url: cfg.URL, renewing: make(chan struct{}, 1),
 		stop: func() {},
 	}
+	if cfg.Type == "" {
+		h.sse = cfg
+	}
+	return h
+}
+
+// older is the server as one of HTTP+SSE, if it has never answered initialize and answers as
+// those do that know no streamable HTTP (MCP 2025-11-25, Transports, Backwards Compatibility).
+func (h *httpUpstream) older(err error) upstream {
+	var status *statusError
+	if _, _, made := h.identity(); made > 0 || h.sse == nil || !errors.As(err, &status) {
+		return nil
+	}
+	switch status.status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return openSSE(h.link, h.sse)
+	}
+	return nil
 }
 
 // negotiated sets the version that every later request names.

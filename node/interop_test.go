@@ -60,12 +60,15 @@ func TestRealServersOfEachTransportWithARealClient(t *testing.T) {
 		t.Cleanup(web.Close)
 		return web.URL
 	}
+	older := httptest.NewServer(mcp.NewSSEHandler(func(*http.Request) *mcp.Server { return newSDKServer() }, nil))
+	t.Cleanup(older.Close)
 	r := startRig(t, nil, fake("stdio", "FAKE_MODE=sdk"),
-		ServerConfig{Name: "sse", URL: upstream(nil), Enabled: true},
+		ServerConfig{Name: "older", Type: TransportSSE, URL: older.URL, Enabled: true},
+		ServerConfig{Name: "events", URL: upstream(nil), Enabled: true},
 		ServerConfig{Name: "json", URL: upstream(&mcp.StreamableHTTPOptions{JSONResponse: true}), Enabled: true},
 		ServerConfig{Name: "sessionless", URL: upstream(&mcp.StreamableHTTPOptions{Stateless: true}), Enabled: true},
 	)
-	for name, notes := range map[string]int{"stdio": 3, "sse": 3, "json": 0, "sessionless": 3} {
+	for name, notes := range map[string]int{"stdio": 3, "older": 3, "events": 3, "json": 0, "sessionless": 3} {
 		t.Run(name, func(t *testing.T) {
 			if s := r.server(name); s.Status != store.ServerReady || s.Tools != 1 {
 				t.Fatalf("%s is %s (%s) with %d tools", name, s.Status, s.Error, s.Tools)

@@ -75,6 +75,8 @@ func (s *server) connect(l *link) (upstream, error) {
 		return &builtin{link: l, server: s.cfg.Builtin}, nil
 	case TransportHTTP:
 		return openHTTP(l, &s.cfg), nil
+	case TransportSSE:
+		return openSSE(l, &s.cfg), nil
 	default:
 		return openStdio(l, &s.cfg)
 	}
@@ -246,6 +248,9 @@ func (s *server) describe() store.Server {
 	}
 	s.mu.Unlock()
 	if l := s.ready.Load(); l != nil {
+		if up, ok := l.up.(interface{ transport() string }); ok {
+			d.Transport = up.transport()
+		}
 		d.Sessions, d.InFlight = l.load()
 	}
 	return d
