@@ -54,3 +54,9 @@ func (b *breaker) failure(now time.Time) (opened bool) {
 	b.open, b.probe = true, now.Add(probeEvery)
 	return true
 }
+
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open
+}

@@ -27,6 +27,8 @@ type Config struct {
 	// Schema is the newest number of <prefix>:schema that this release can read, as given by
 	// migrations.Latest. Zero means: take any.
 	Schema int
+	// Observe, if set, is told how long each question took, failed ones included. It must not block.
+	Observe func(took time.Duration)
 	// Log gets changes of Redis's state (Warn and Info) and damaged values. Nil means none.
 	Log *slog.Logger
 }

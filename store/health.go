@@ -43,6 +43,8 @@ type Health struct {
 	Err string
 	// Latency is how long the last answered call took.
 	Latency time.Duration
+	// Refusing says that calls are refused here, without asking, but for one each second.
+	Refusing bool
 }
 
 // healthBook keeps the current Health. Safe for concurrent use.

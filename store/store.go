@@ -76,7 +76,11 @@ func (s *Store) Close() error {
 }
 
 // Health tells the state of Redis without asking it.
-func (s *Store) Health() Health { return s.health.get() }
+func (s *Store) Health() Health {
+	h := s.health.get()
+	h.Refusing = s.brk.isOpen()
+	return h
+}
 
 // Ping asks Redis for a sign of life. It returns nil or ErrUnavailable, and takes no notice of
 // the schema.
@@ -128,6 +132,9 @@ func (s *Store) ask(ctx context.Context, a access, op string, f func(context.Con
 	start := time.Now()
 	err := f(within)
 	took := time.Since(start)
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(took)
+	}
 	if err == nil || errors.Is(err, redis.Nil) {
 		s.wentWell(ctx, took, a)
 		return nil
