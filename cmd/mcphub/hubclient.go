@@ -120,12 +120,12 @@ func (c *hubClient) raw(ctx context.Context, method, path string, query url.Valu
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, nil, cannotReach(c.base, err)
+		return 0, nil, cannotReach(c.base, c.http.Timeout, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return 0, nil, cannotReach(c.base, err)
+		return 0, nil, cannotReach(c.base, c.http.Timeout, err)
 	}
 	return resp.StatusCode, body, nil
 }
@@ -143,7 +143,7 @@ func (c *hubClient) get(ctx context.Context, path string, query url.Values, out 
 }
 
 // cannotReach words a transport error: the cause without the method and address around it.
-func cannotReach(base *url.URL, err error) error {
+func cannotReach(base *url.URL, waited time.Duration, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return failed("interrupted")
 	}
@@ -152,7 +152,7 @@ func cannotReach(base *url.URL, err error) error {
 	if errors.As(err, &ue) {
 		cause = ue.Err
 		if ue.Timeout() {
-			cause = fmt.Errorf("no answer within %s", clientTimeout)
+			cause = fmt.Errorf("no answer within %s", waited)
 		}
 	}
 	return unreachable("cannot reach a hub at %s: %v", base.Redacted(), cause)

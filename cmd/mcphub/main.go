@@ -12,6 +12,7 @@ var version = ""
 
 func main() {
 	ctx, stop := untilSignal(context.Background())
+	go reapOrphans(context.Background()) // as long as the process lives
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

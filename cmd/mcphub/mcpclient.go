@@ -133,7 +133,7 @@ func (s *mcpSession) explain(err error) error {
 		if parseErr != nil {
 			base = &url.URL{}
 		}
-		return cannotReach(base, err)
+		return cannotReach(base, clientTimeout, err)
 	default:
 		return failed("%s: %s", s.endpoint, plain(err.Error()))
 	}
