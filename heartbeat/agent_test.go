@@ -172,10 +172,16 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 		sent := now()
 		time.Sleep(4 * time.Second)
 		l.renew(Grant{Epoch: 1, Credential: "c", NodeTimeout: 5000}, sent)
+		if left := l.Left(); left != time.Second {
+			t.Errorf("Left() = %v, want the last second of five", left)
+		}
 		if !l.Fresh() {
 			t.Fatal("Fresh() = false 4 s after the sending, want true for 5 s")
 		}
 		time.Sleep(1100 * time.Millisecond)
+		if left := l.Left(); left != 0 {
+			t.Errorf("Left() = %v after the end", left)
+		}
 		if l.Fresh() {
 			t.Error("Fresh() = true 5.1 s after the sending")
 		}

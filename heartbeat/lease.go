@@ -99,6 +99,16 @@ func (l *Lease) fresh() bool {
 	return l.epoch != 0 && l.sent.age() < l.timeout
 }
 
+// Left is how long the node may still run anything without another beat; zero if it may not now.
+func (l *Lease) Left() time.Duration {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if !l.fresh() {
+		return 0
+	}
+	return max(0, l.timeout-l.sent.age())
+}
+
 // Epoch is the epoch of the last grant; zero when there is none or it was taken away.
 func (l *Lease) Epoch() store.Epoch {
 	l.mu.RLock()

@@ -7,6 +7,7 @@ type Stats struct {
 	CachedSessions int `json:"cachedSessions"` // sessions remembered here
 	InFlight       int `json:"inFlight"`       // requests being carried
 	Suspects       int `json:"suspects"`       // nodes that this replica does not try at the moment
+	Streams        int `json:"streams"`        // answers that are being passed on as streams
 
 	Carried        int64 `json:"carried"`        // requests taken up
 	Started        int64 `json:"started"`        // sessions begun
@@ -25,7 +26,7 @@ type Stats struct {
 }
 
 type counters struct {
-	inFlight                                                       atomic.Int64
+	inFlight, streams                                              atomic.Int64
 	carried, started, ended, opened, moved, followed, retried      atomic.Int64
 	outcomeUnknown, notExecuted, lost, unknown, recovered, dropped atomic.Int64
 	storeReads                                                     atomic.Int64
@@ -36,6 +37,7 @@ func (r *Router) Stats() Stats {
 	c := &r.stats
 	return Stats{
 		CachedSessions: r.cache.Len(), InFlight: int(c.inFlight.Load()), Suspects: r.suspects.len(),
+		Streams: int(c.streams.Load()),
 		Carried: c.carried.Load(), Started: c.started.Load(), Ended: c.ended.Load(), Opened: c.opened.Load(),
 		Moved: c.moved.Load(), Followed: c.followed.Load(), Retried: c.retried.Load(),
 		OutcomeUnknown: c.outcomeUnknown.Load(), NotExecuted: c.notExecuted.Load(), Lost: c.lost.Load(),

@@ -153,6 +153,8 @@ func readSome(a *answer, buf []byte, limit int) ([]byte, error) {
 // relayStream passes a stream on, event by event as they come. Half an event is never
 // delivered. It returns an error if the stream ends before the response did.
 func (c *call) relayStream(a *answer) error {
+	c.r.stats.streams.Add(1)
+	defer c.r.stats.streams.Add(-1)
 	a.stream()
 	rc := http.NewResponseController(c.w)
 	if !c.headSent {
