@@ -96,7 +96,7 @@ func (c *call) run() error {
 			return nil
 		case c.ctx.Err() != nil: // seen at the next turn
 		case f.refused == wire.RefusedSession && time.Since(place.adopted) < adoptGrace:
-			err = pause(c.ctx, adoptPause)
+			_ = c.r.pause(c.ctx, adoptPause) // whatever ended it, the next turn sees
 		case !c.again(f):
 			return c.giveUp(f)
 		case f.state > Refused && c.r.probes.fresh(c.ctx, node):
@@ -109,7 +109,7 @@ func (c *call) run() error {
 
 // again decides whether the message may be sent once more, and uses the chance up.
 func (c *call) again(f *failure) bool {
-	if c.resent || c.answered {
+	if c.resent || c.answered || c.r.leaving() {
 		return false
 	}
 	if !f.state.NotRun() {
@@ -249,13 +249,17 @@ func (c *call) giveUp(f *failure) error {
 		e.Cause = f.err
 		return c.refuse(e)
 	}
+	reason := f.reason
+	if c.r.leaving() {
+		reason = reasonShutdown
+	}
 	c.r.stats.outcomeUnknown.Add(1)
 	c.r.log.WarnContext(c.ctx, "outcome unknown", "session", c.s.tok, "server", c.server, "node", f.node.ID, "err", f.err)
 	e := &Error{
 		Err: ErrBadGateway, ID: c.requestID(), Code: wire.CodeOutcomeUnknown,
 		Message: "Outcome unknown: the call may or may not have run",
 		Data: &verdict{
-			Outcome: "unknown", Reason: f.reason, Node: string(f.node.ID), State: f.state.String(), TraceID: traceID(c.out.header),
+			Outcome: "unknown", Reason: reason, Node: string(f.node.ID), State: f.state.String(), TraceID: traceID(c.out.header),
 		},
 		Cause: f.err,
 	}
@@ -271,6 +275,13 @@ func (c *call) giveUp(f *failure) error {
 
 // noReplica is the answer to a message that has certainly not run and can run nowhere now.
 func (r *Router) noReplica(server store.ServerID, reason string) *Error {
+	if r.leaving() {
+		return &Error{
+			Err: ErrNoReplica, Code: wire.CodeNotExecuted, RetryAfter: time.Second,
+			Message: "Not executed: this part of the hub is stopping; send the message again, another part serves it",
+			Data:    &verdict{Outcome: "not_executed", Reason: reasonShutdown, Server: string(server), Retryable: true},
+		}
+	}
 	return &Error{
 		Err: ErrNoReplica, Code: wire.CodeNotExecuted,
 		Message:    "Not executed: no node can take calls for server " + string(server) + " at the moment; try again shortly",

@@ -102,15 +102,16 @@ func (b *budget) roll() {
 
 // Reasons of an outcome that is not known or of a message that was not run, as clients see them.
 const (
-	reasonNodeLost    = "node_lost"     // the connection broke before an answer
-	reasonTimeout     = "node_timeout"  // no answer within the limit
-	reasonBroken      = "stream_broken" // the answer broke off
-	reasonBadAnswer   = "bad_answer"    // the answer is not one that may be passed on
-	reasonUnreachable = "unreachable"   // no connection to any node that has the server
-	reasonNoReplica   = "no_replica"    // no node can be called for the server
-	reasonRefused     = "refused"       // each node that has the server refused the message
-	reasonFull        = "full"          // each node that has the server has all its processes taken
-	reasonRecovering  = "recovering"    // the store has lost the session, and it may be written back
+	reasonNodeLost    = "node_lost"            // the connection broke before an answer
+	reasonTimeout     = "node_timeout"         // no answer within the limit
+	reasonBroken      = "stream_broken"        // the answer broke off
+	reasonBadAnswer   = "bad_answer"           // the answer is not one that may be passed on
+	reasonUnreachable = "unreachable"          // no connection to any node that has the server
+	reasonNoReplica   = "no_replica"           // no node can be called for the server
+	reasonRefused     = "refused"              // each node that has the server refused the message
+	reasonFull        = "full"                 // each node that has the server has all its processes taken
+	reasonShutdown    = "coordinator_shutdown" // this coordinator had no more time to wait
+	reasonRecovering  = "recovering"           // the store has lost the session, and it may be written back
 )
 
 // verdict is the data of error 1001 and 1002.

@@ -196,7 +196,7 @@ func (m *mover) await(ctx context.Context) (place bound, done bool, err error) {
 	deadline := time.Now().Add(m.r.cfg.PlaceWait)
 	for wait := adoptPause; !m.away && !m.replayable() && m.r.mayReturn(m.s); wait *= 2 {
 		m.r.seek(ctx, m.s.tok.SessionID())
-		if time.Now().Add(wait).After(deadline) || pause(ctx, wait) != nil {
+		if time.Now().Add(wait).After(deadline) || m.r.pause(ctx, wait) != nil {
 			break
 		}
 		if place, done, err = m.consult(ctx); done || err != nil {
@@ -213,7 +213,7 @@ func (m *mover) usable(b store.Binding) bool {
 
 // lost ends a move that cannot be made: nobody knows any more with what the client initialized.
 func (m *mover) lost(ctx context.Context) error {
-	if m.away { // the store may know, and be back soon
+	if m.away || m.r.leaving() { // the store may know, and be back soon; or another replica does
 		return m.r.noReplica(m.server, reasonUnreachable)
 	}
 	if m.r.mayReturn(m.s) {
@@ -237,7 +237,7 @@ func (m *mover) choose(ctx context.Context) (*Candidate, error) {
 		if c := m.pick(list); c != nil {
 			return c, nil
 		}
-		if m.not.full() != nil || !worthWaiting(list) || !time.Now().Before(deadline) || pause(ctx, adoptPause) != nil {
+		if m.not.full() != nil || !worthWaiting(list) || !time.Now().Before(deadline) || m.r.pause(ctx, adoptPause) != nil {
 			return nil, m.r.nowhere(m.server, m.not)
 		}
 	}

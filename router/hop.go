@@ -26,7 +26,8 @@ import (
 // is a fact. It follows no redirect, decodes nothing, and sends only the headers that
 // appendHead names. Safe for concurrent use.
 type hop struct {
-	cfg hopConfig
+	cfg  hopConfig
+	quit chan struct{} // closed by abandon
 
 	mu    sync.RWMutex
 	peers map[string]*peer // by node URL
@@ -95,7 +96,9 @@ var (
 	mirrorHeaders = []string{wire.HeaderMethod, wire.HeaderName}
 )
 
-func newHop(cfg hopConfig) *hop { return &hop{cfg: cfg, peers: make(map[string]*peer)} }
+func newHop(cfg hopConfig) *hop {
+	return &hop{cfg: cfg, quit: make(chan struct{}), peers: make(map[string]*peer)}
+}
 
 // peer finds or makes the connection pool of a node's URL.
 func (h *hop) peer(rawURL string) (*peer, error) {
@@ -114,6 +117,7 @@ func (h *hop) peer(rawURL string) (*peer, error) {
 	if p := h.peers[rawURL]; p != nil {
 		return p, nil
 	}
+	fresh.closed = h.over()
 	h.peers[rawURL] = fresh
 	return fresh, nil
 }
@@ -195,7 +199,7 @@ func (h *hop) exchange(ctx context.Context, nodeURL string, out *outgoing) (*ans
 	for fresh := false; ; fresh = true {
 		c, err := p.conn(ctx, fresh)
 		if err != nil {
-			return nil, &hopError{State: NotSent, Reason: reasonUnreachable, Evidence: evidence(ctx, err), Err: err}
+			return nil, &hopError{State: NotSent, Reason: reasonUnreachable, Evidence: evidence(ctx, err) && !h.over(), Err: err}
 		}
 		a, again, err := c.exchange(ctx, head, out)
 		if again && !fresh {

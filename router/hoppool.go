@@ -78,6 +78,13 @@ func (p *peer) takeIdle() *conn {
 func (p *peer) dial(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.hop.cfg.DialTimeout)
 	defer cancel()
+	go func() { // dialling is rare: connections are kept
+		select {
+		case <-p.hop.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	d := net.Dialer{Control: p.hop.cfg.Control, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	nc, err := d.DialContext(ctx, "tcp", p.addr)
 	if err != nil {
@@ -172,6 +179,44 @@ func (h *hop) abort(nodeURL string) int {
 	return n
 }
 
+// abandon closes every connection, those in use too, and makes no more: whatever waits for an
+// answer learns at once that it will not come. Safe to call twice.
+func (h *hop) abandon() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over() {
+		return
+	}
+	close(h.quit)
+	for _, p := range h.peers {
+		p.mu.Lock()
+		p.closed = true
+		for c := p.active.next; c != nil && c != &p.active; c = c.next {
+			c.abort()
+		}
+		p.closeIdle()
+		p.mu.Unlock()
+	}
+}
+
+// over says that the hop was abandoned.
+func (h *hop) over() bool {
+	select {
+	case <-h.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// closeIdle drops the connections that are kept for later. Callers hold mu.
+func (p *peer) closeIdle() {
+	for _, c := range p.idle {
+		_ = c.sock.Close()
+	}
+	p.idle = nil
+}
+
 // busy counts the connections in use with the node at a URL.
 func (h *hop) busy(nodeURL string) int {
 	h.mu.RLock()
@@ -226,10 +271,7 @@ func (h *hop) close() {
 	for nodeURL, p := range h.peers {
 		p.mu.Lock()
 		p.closed = true
-		for _, c := range p.idle {
-			_ = c.sock.Close()
-		}
-		p.idle = nil
+		p.closeIdle()
 		p.mu.Unlock()
 		delete(h.peers, nodeURL)
 	}

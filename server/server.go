@@ -66,7 +66,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
 // Run serves connections of l, once it is known who the nodes are, until ctx ends. Then readiness is withdrawn; after LameDuck no
-// more connections are taken; what is in hand has DrainTime to end, and is then cut off. It
+// more connections are taken; what is in hand has DrainTime to end, and is then told so and cut off. It
 // returns nil, or an error if listening failed. l is closed in any case.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if !s.access.Load().admins.configured() {
@@ -163,6 +163,7 @@ func (s *Server) shutdown(ctx context.Context, srv *http.Server) {
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {
 		s.log.Warn("requests in hand are cut off", "err", err)
+		s.abandon(ctx, srv)
 		_ = srv.Close() // what it could say is known: they are cut off
 	}
 }

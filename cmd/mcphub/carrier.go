@@ -51,6 +51,13 @@ func (c *carrier) ParseToken(text string) (router.Token, error) {
 	return r.ParseToken(text)
 }
 
+// Abandon ends the calls in hand when there is no more time to wait for them.
+func (c *carrier) Abandon() {
+	if r := c.router.Load(); r != nil {
+		r.Abandon()
+	}
+}
+
 func (c *carrier) stats() router.Stats {
 	r := c.router.Load()
 	if r == nil {
