@@ -127,10 +127,11 @@ func (h *hop) newPeer(rawURL string) (*peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node URL: %w", err)
 	}
-	if u.Host == "" || u.Hostname() == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("node URL %q is not of the form http://host:port", rawURL)
+	// What needs no escapes can stand in a request line as it is.
+	if u.Host == "" || u.Hostname() == "" || u.User != nil || u.EscapedPath() != u.Path || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("node URL %q is not of the form http://host:port or http://host:port/path", rawURL)
 	}
-	p := &peer{hop: h, host: u.Host, addr: u.Host}
+	p := &peer{hop: h, host: u.Host, path: strings.TrimSuffix(u.Path, "/"), addr: u.Host}
 	switch u.Scheme {
 	case "http":
 		p.addr = withPort(u, "80")
@@ -278,7 +279,7 @@ var headBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); retur
 
 // appendHead writes the request's head by hand. What is not named here does not cross.
 func (h *hop) appendHead(b []byte, p *peer, out *outgoing) []byte {
-	b = append(append(b, out.method...), ' ')
+	b = append(append(append(b, out.method...), ' '), p.path...)
 	if out.health {
 		b = append(b, "/health"...)
 	} else {

@@ -170,7 +170,8 @@ func TestDispatchStates(t *testing.T) {
 		evidence  bool
 	}{
 		{"bad URL", "ftp://x", Queued, reasonUnreachable, true},
-		{"URL with path", "http://127.0.0.1:1/x", Queued, reasonUnreachable, true},
+		{"URL with odd path", "http://127.0.0.1:1/x%20HTTP/1.1%0d%0aX:%20y", Queued, reasonUnreachable, true},
+		{"URL with query", "http://127.0.0.1:1/x?y", Queued, reasonUnreachable, true},
 		{"URL with user", "http://a@127.0.0.1:1", Queued, reasonUnreachable, true},
 		{"refused", dead, NotSent, reasonUnreachable, true},
 		{"TLS with a plain node", strings.Replace(silent, "http:", "https:", 1), NotSent, reasonUnreachable, true},
@@ -378,6 +379,31 @@ func TestEarlyRefusalOfLargeBody(t *testing.T) {
 	defer a.Close()
 	if a.refused != "epoch" {
 		t.Errorf("refused = %q, want epoch", a.refused)
+	}
+}
+
+func TestHopGoesThroughAProxyByPath(t *testing.T) {
+	got := make(chan string, 2)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Method + " " + r.RequestURI }))
+	t.Cleanup(srv.Close)
+	h := testHop(t, nil)
+	for _, base := range []string{"/nodes/n1", "/nodes/n1/"} {
+		out := post1("{}")
+		out.server = "s"
+		health := outgoing{method: http.MethodGet, health: true}
+		for _, c := range []struct {
+			out  *outgoing
+			want string
+		}{{out, "POST /nodes/n1/mcp/s"}, {&health, "GET /nodes/n1/health"}} {
+			a, err := h.send(t.Context(), srv.URL+base, c.out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Close()
+			if line := <-got; line != c.want {
+				t.Errorf("to %s: %s, want %s", base, line, c.want)
+			}
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type peer struct {
 	hop  *hop
 	host string // as in the URL, for the Host header
+	path string // before that of each request; empty, or for a proxy
 	addr string // host:port to dial
 	tls  *tls.Config
 
