@@ -24,8 +24,8 @@ import (
 //	<p>:{nodes}:load             hash    none         node id → {"<server>":{"sessions":n,"inFlight":n}}: what changes with every
 //	                                                  beat and must not move rev
 //	<p>:catalog:<digest>         string  ttl          one server's catalog; digest = hex SHA-256 of it
-//	<p>:session:{<sid>}          hash    ttl          id, subject, scope, era, init, created, seen, bind:<server> = node#epoch;
-//	                                                  or a tombstone: id, ended
+//	<p>:session:{<sid>}          hash    ttl          id, subject, scope, era, init, level, created, seen,
+//	                                                  bind:<server> = node#epoch; or a tombstone: id, ended
 //	<p>:sessions:<00..3f>        zset    longest ttl  sid → expiry; the shard is the id's first byte & 3f
 //	<p>:coordinator:<id>         hash    ttl          id, address, version, started, sessions, inFlight
 //	<p>:{groups}:all             hash    none         group → JSON: name, description, servers, updated

@@ -65,6 +65,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Bind(ctx, ids[0], "a", Binding{}, Binding{"n1", 1}, time.Hour)
 			return err
 		},
+		"level":     func() error { return s.SetSessionLevel(ctx, ids[0], "info") },
 		"touch 100": func() error { return s.TouchSessions(ctx, ids[:100], time.Hour) },
 		"count":     func() error { _, err := s.CountSessions(ctx); return err },
 		"page":      func() error { _, _, err := s.Sessions(ctx, "", 50); return err },
@@ -85,7 +86,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 	for name, want := range map[string]int64{
 		"register": 1, "beat": 1, "sweep": 1, "remove": 1, "snapshot": 1,
-		"create": 2, "read": 1, "bind": 1, "touch 100": 2, "count": 2, "page": 4,
+		"create": 2, "read": 1, "bind": 1, "level": 1, "touch 100": 2, "count": 2, "page": 4,
 	} {
 		if got := run(name); got != want {
 			t.Errorf("%s: %d round trips, want %d", name, got, want)

@@ -24,6 +24,7 @@ var (
 	nodeSnapshot   = script("node_snapshot")   // readNodes, for Snapshot
 	sessionCreate  = script("session_create")  // CreateSession
 	sessionBind    = script("session_bind")    // Bind
+	sessionLevel   = script("session_level")   // SetSessionLevel
 	sessionEnd     = script("session_end")     // EndSession
 	sessionPage    = script("session_page")    // shardPages, for Sessions
 	groupPut       = script("group_put")       // PutGroup

@@ -28,10 +28,12 @@ const ScopeAll = "*"
 type Session struct {
 	ID      SessionID
 	Subject string // digest of the authenticated subject; empty for anonymous
-	Scope   string // ScopeAll, or the name of a single server
+	Scope   string // ScopeAll, ScopeGroup and the name of a group, or the name of a single server
 	Era     string // negotiated protocol version, such as 2025-11-25
 	// Init is the client's own initialize params, as sent, to be replayed to another node.
 	Init []byte
+	// Level is the least severity of log messages that the client asked for; empty if it did not.
+	Level string
 	// Created, Seen and Expires are Redis's clock, in milliseconds. Seen moves with
 	// TouchSessions, so it may lag by one batch.
 	Created, Seen, Expires time.Time

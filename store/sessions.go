@@ -18,6 +18,9 @@ const bindField = "bind:"
 // below Config.Timeout on the embedded server too.
 const touchBatch = 200
 
+// maxLevel bounds the name of a log level. The longest in MCP is emergency.
+const maxLevel = 16
+
 // shardOf says which zset of the index a checked session id belongs to.
 func shardOf(id SessionID) int {
 	b, _ := strconv.ParseUint(string(id[:2]), 16, 8)
@@ -38,6 +41,9 @@ func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Durati
 	args := []any{
 		string(sess.ID), ttl.Milliseconds(), millis(sess.Created),
 		"subject", sess.Subject, "scope", sess.Scope, "era", sess.Era, "init", sess.Init,
+	}
+	if sess.Level != "" {
+		args = append(args, "level", sess.Level)
 	}
 	for server, b := range sess.Bindings {
 		if err := errors.Join(checkServer(server), checkBinding("session's", b)); err != nil {
@@ -142,7 +148,7 @@ func sessionFrom(id SessionID, f map[string]string, expires time.Duration) (Sess
 		return Session{}, ErrNotFound
 	}
 	sess := Session{
-		ID: id, Subject: f["subject"], Scope: f["scope"], Era: f["era"], Init: []byte(f["init"]),
+		ID: id, Subject: f["subject"], Scope: f["scope"], Era: f["era"], Init: []byte(f["init"]), Level: f["level"],
 		Created: fromMillis(parseNum(f["created"])), Seen: fromMillis(parseNum(f["seen"])),
 		Expires: fromMillis(expires.Milliseconds()), Bindings: map[ServerID]Binding{},
 	}
@@ -187,6 +193,30 @@ func (s *Store) Bind(ctx context.Context, id SessionID, server ServerID, prev, n
 		return Binding{}, fmt.Errorf("%s: %w: %w", op, ErrUnavailable, err)
 	}
 	return b, nil
+}
+
+// SetSessionLevel changes the session's Level; the last one who sets it wins. Its time to live
+// stays as it is. It returns ErrNotFound if Redis does not know the session (write it back with
+// CreateSession, then set it), ErrEnded, ErrInvalid, or ErrUnavailable, after which either may
+// stand: set it again.
+func (s *Store) SetSessionLevel(ctx context.Context, id SessionID, level string) error {
+	const op = "set log level of session"
+	if err := checkSession(id); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if level == "" || len(level) > maxLevel {
+		return fmt.Errorf("%s: %w", op, invalid("level: want 1 to %d bytes", maxLevel))
+	}
+	r, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
+		script: sessionLevel, keys: []string{s.keys.session(id)}, args: []any{string(id), level},
+	})
+	if err != nil {
+		return err
+	}
+	if err := sessionCode(r.num(1)); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
 }
 
 // sessionCode reads the second element of the session scripts' answers.

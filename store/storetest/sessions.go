@@ -12,7 +12,7 @@ import (
 var sessionCases = []testCase{
 	{"a session is stored whole and read back", func(t *testing.T, e Env) {
 		want := store.Session{
-			ID: newSID(), Subject: "s1", Scope: "time", Era: "2025-11-25", Init: []byte("{\"x\":\"\x00\\u0000é\"}"),
+			ID: newSID(), Subject: "s1", Scope: "time", Era: "2025-11-25", Init: []byte("{\"x\":\"\x00\\u0000é\"}"), Level: "notice",
 			Bindings: map[store.ServerID]store.Binding{"time": {Node: "n1", Epoch: 3}},
 		}
 		wantErr(t, "CreateSession", e.Store.CreateSession(t.Context(), want, ttl), nil)
@@ -126,6 +126,28 @@ var sessionCases = []testCase{
 		id := newSID()
 		wantErr(t, "EndSession", e.Store.EndSession(t.Context(), id, ttl), nil)
 		wantErr(t, "CreateSession", e.Store.CreateSession(t.Context(), store.Session{ID: id}, ttl), store.ErrEnded)
+	}},
+	{"the last log level that is set stands, and is kept like the rest", func(t *testing.T, e Env) {
+		id := create(t, e.Store)
+		wantErr(t, "SetSessionLevel", e.Store.SetSessionLevel(t.Context(), id, "debug"), nil)
+		wantErr(t, "SetSessionLevel again", e.Second.SetSessionLevel(t.Context(), id, "warning"), nil)
+		wantErr(t, "CreateSession", e.Store.CreateSession(t.Context(), store.Session{ID: id, Level: "info"}, ttl), nil)
+		got, err := e.Store.Session(t.Context(), id)
+		if err != nil || got.Level != "warning" {
+			t.Fatalf("Session = %+v, %v; want the level that was set last", got, err)
+		}
+		for _, bad := range []string{"", "a level of more than sixteen bytes"} {
+			wantErr(t, "SetSessionLevel "+bad, e.Store.SetSessionLevel(t.Context(), id, bad), store.ErrInvalid)
+		}
+		wantErr(t, "SetSessionLevel of no id", e.Store.SetSessionLevel(t.Context(), "x", "info"), store.ErrInvalid)
+		e.Advance(ttl + time.Second)
+		wantErr(t, "SetSessionLevel after it expired", e.Store.SetSessionLevel(t.Context(), id, "info"), store.ErrNotFound)
+		if n, err := e.Do("EXISTS", e.Key("session:{"+string(id)+"}")); err != nil || n != int64(0) {
+			t.Fatalf("a stump is left: %v, %v", n, err)
+		}
+		id = create(t, e.Store)
+		wantErr(t, "EndSession", e.Store.EndSession(t.Context(), id, ttl), nil)
+		wantErr(t, "SetSessionLevel of an ended one", e.Second.SetSessionLevel(t.Context(), id, "info"), store.ErrEnded)
 	}},
 	{"touching lets sessions live on and names the missing", func(t *testing.T, e Env) {
 		all := make([]store.SessionID, 150)
