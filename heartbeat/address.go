@@ -20,13 +20,15 @@ type AddressPolicy struct {
 }
 
 // CheckURL refuses a URL that is more or less than scheme, host and port, that spells an
-// address in an unusual way, or whose address the policy forbids. A host name passes here and
-// is judged when it is dialled. The errors wrap ErrAddress.
+// address in an unusual way, or whose address the policy forbids. With a secret it may have a
+// path, for a node behind a proxy that takes it off again; without one that would let anybody
+// on the network choose what coordinators post to. A host name passes here and is judged when
+// it is dialled. The errors wrap ErrAddress.
 func (p AddressPolicy) CheckURL(raw string) error {
 	if raw == "" {
 		return badAddress("url: it is empty; it must be like http://10.0.0.5:3001")
 	}
-	if len(raw) > maxHost+16 {
+	if len(raw) > maxHost+16+maxPath {
 		return badAddress("url: %d bytes long", len(raw))
 	}
 	u, err := url.Parse(raw)
@@ -39,8 +41,11 @@ func (p AddressPolicy) CheckURL(raw string) error {
 	if u.User != nil {
 		return badAddress("url: it must not hold a user name or password")
 	}
-	if u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "" || u.Scheme+"://"+u.Host != raw {
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "" || u.Scheme+"://"+u.Host+u.Path != raw {
 		return badAddress("url: it must be scheme, host and port only, in lower case and without escapes, like http://10.0.0.5:3001")
+	}
+	if err := p.checkPath(u.Path); err != nil {
+		return err
 	}
 	host, err := splitHost(u.Host)
 	if err != nil {
@@ -48,6 +53,27 @@ func (p AddressPolicy) CheckURL(raw string) error {
 	}
 	return p.checkHost(host)
 }
+
+// maxPath bounds the path of a node's URL.
+const maxPath = 128
+
+// checkPath allows no path, or one that everything on the way reads alike.
+func (p AddressPolicy) checkPath(path string) error {
+	if path == "" {
+		return nil
+	}
+	if !p.Authenticated {
+		return badAddress("url: it must be scheme, host and port only, like http://10.0.0.5:3001; a path needs a cluster secret (cluster.secret)")
+	}
+	for _, part := range strings.Split(path[1:], "/") {
+		if part == "" || part == "." || part == ".." || strings.Trim(part, plainPath) != "" || len(path) > maxPath {
+			return badAddress("url: its path must be made of names of letters, digits and -._~, without a slash at the end, and have at most %d bytes", maxPath)
+		}
+	}
+	return nil
+}
+
+const plainPath = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
 // splitHost parts host[:port] and checks the port.
 func splitHost(hostport string) (string, error) {

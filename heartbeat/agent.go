@@ -29,12 +29,15 @@ type AgentConfig struct {
 	Name     string // for people; empty means the id
 	Instance store.Instance
 	Version  string
-	Weight   int       // zero means 1
+	Weight   int       // the node's share of sessions; zero means 1. Setting: cluster.node.weight
 	Started  time.Time // of the process; zero means now
 
 	// CoordinatorURL is where to register: scheme, host, port, and a path if a balancer has
 	// the hub under one. Setting: cluster.node.coordinatorUrl.
 	CoordinatorURL string
+	// Waiting keeps the agent from registering before Join tells it to. Setting:
+	// cluster.node.registerOnStartup, turned round.
+	Waiting bool
 	// Secret is the cluster secret. With one the coordinator has to show that it knows it too.
 	Secret string
 
@@ -78,19 +81,22 @@ type Agent struct {
 	cfg    AgentConfig
 	source Source
 	log    *slog.Logger
-	client *client
 	lease  *Lease
 	nudges chan struct{}
+	member *membership
 
 	refused *recent[store.Digest] // catalogs that the coordinators will not have
 
 	// What follows belongs to Run.
+	client  *client
 	url     string // our address, once known
 	grant   Grant
 	began   instant
 	warned  bool // that Interval is cut
 	fenced  bool // that the lease has lapsed has been logged
 	failing int  // calls failed in a row
+
+	otherVersions map[string]bool // of coordinators, that have been warned of
 }
 
 // NewAgent returns an agent that does nothing until Run.
@@ -111,8 +117,10 @@ func NewAgent(cfg AgentConfig, source Source, log *slog.Logger) (*Agent, error) 
 		return nil, err
 	}
 	return &Agent{
-		cfg: cfg, source: source, client: c, lease: &Lease{}, nudges: make(chan struct{}, 1),
+		cfg: cfg, source: source, lease: &Lease{}, nudges: make(chan struct{}, 1),
 		log:     log.With("node", cfg.ID),
+		client:  c,
+		member:  newMembership(cfg.ID, c, cfg.Waiting),
 		refused: newRecent[store.Digest](refusedFor, maxServers),
 	}, nil
 }
@@ -136,10 +144,13 @@ func (a *Agent) Nudge() {
 	}
 }
 
-// Run registers the node and beats until ctx ends; then it deregisters and returns nil. It
-// keeps trying whatever the coordinators answer, with one exception: it returns a
+// Run waits for Join if it is to, registers the node and beats until ctx ends; then it
+// deregisters and returns nil. It keeps trying whatever the coordinators answer, with one exception: it returns a
 // *DuplicateError when another live process holds the id, and the lease is over for good.
 func (a *Agent) Run(ctx context.Context) error {
+	if !a.waitToBeTold(ctx) {
+		return nil
+	}
 	a.began = now()
 	if !a.waitForStarts(ctx) {
 		return nil
@@ -208,6 +219,7 @@ func (a *Agent) register(ctx context.Context, patience time.Duration) error {
 		a.drainNudge()
 		err := a.call(ctx, "/api/cluster/register", 0)
 		if err == nil {
+			a.member.set(JoinJoined)
 			a.log.Info("registered with coordinator", "epoch", a.grant.Epoch, "attempt", attempt)
 			return nil
 		}
@@ -219,6 +231,7 @@ func (a *Agent) register(ctx context.Context, patience time.Duration) error {
 			a.lease.fence()
 			return &DuplicateError{ID: a.cfg.ID, Answer: refused.message}
 		}
+		a.member.failed(err)
 		a.complain("not registered yet", attempt, err)
 		if !sleep(ctx, backoff(attempt, maxRetry)) {
 			return nil
@@ -245,6 +258,7 @@ func (a *Agent) beat(ctx context.Context) (next time.Duration, err error) {
 	if errors.As(err, &refused) && refused.status == http.StatusConflict {
 		a.log.Warn("epoch is over, registering again", "epoch", a.lease.Epoch(), "err", err)
 		a.lease.fence()
+		a.member.set(JoinJoining)
 		if err := a.register(ctx, 0); err != nil {
 			return 0, err
 		}
@@ -292,6 +306,7 @@ func (a *Agent) call(ctx context.Context, path string, e store.Epoch) error {
 		return err
 	}
 	a.lease.renew(g, sent)
+	a.compareVersions(g.Version)
 	a.grant = g
 	a.sendCatalogs(ctx, g.MissingCatalogs)
 	return nil

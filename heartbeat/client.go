@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -38,9 +36,9 @@ type refusal struct {
 func (r *refusal) Error() string { return fmt.Sprintf("%s (%d)", r.message, r.status) }
 
 func newClient(base, secret string, rt http.RoundTripper) (*client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, errors.New("URL of the coordinator: must be like http://hub.example:3000")
+	u, err := parseCoordinatorURL(base)
+	if err != nil {
+		return nil, err
 	}
 	port := u.Port()
 	if port == "" {

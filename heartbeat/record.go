@@ -14,7 +14,8 @@ type Record struct {
 	Name string       `json:"name"`
 	Host string       `json:"host"`
 	Port int          `json:"port"`
-	// URL is where coordinators reach the node: scheme, host and port, nothing else.
+	// URL is where coordinators reach the node: scheme, host and port, and with a cluster secret
+	// a path too.
 	URL string `json:"url"`
 	// Servers names the servers that can be called now.
 	Servers []store.ServerID `json:"servers"`
@@ -47,6 +48,8 @@ type Grant struct {
 	SessionTimeout    int64 `json:"sessionTimeout"`
 	// MissingCatalogs are named in the record and not in the store: send them.
 	MissingCatalogs []store.Digest `json:"missingCatalogs"`
+	// Version is the coordinator's release; absent from those that are older than this field.
+	Version string `json:"version,omitempty"`
 	// Proof is [GrantProof], where the coordinator has a secret.
 	Proof string `json:"proof,omitempty"`
 }

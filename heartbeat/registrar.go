@@ -36,6 +36,9 @@ type Fleet interface {
 type RegistrarConfig struct {
 	// Coordinator is this replica, for events.
 	Coordinator store.CoordinatorID
+	// Version is this replica's release, told to nodes and compared with theirs. Empty means
+	// that nothing is said of it.
+	Version string
 	// Secret is the cluster secret; empty means that there is none.
 	Secret string
 	// FleetKey returns the key from which the fleet credential is derived: the secret, or the
@@ -70,6 +73,7 @@ type Registrar struct {
 	policy    AddressPolicy
 	challenge func(ctx context.Context, n store.Node) error
 	touched   *recent[store.Digest]
+	others    *recent[nodeVersion] // nodes of other versions, that have been warned of
 }
 
 // NewRegistrar returns a registrar over the store. fleet may be nil; then every beat of a node
@@ -84,6 +88,7 @@ func NewRegistrar(cfg RegistrarConfig, st RegistrarStore, fleet Fleet, log *slog
 		cfg: cfg, store: st, fleet: fleet, policy: policy,
 		log:     log.With("coordinator", cfg.Coordinator),
 		touched: newRecent[store.Digest](min(time.Minute, cfg.CatalogTTL/4), 4*maxServers),
+		others:  newRecent[nodeVersion](otherVersionFor, maxOthers),
 	}
 	// The agent waits a third of nodeTimeout at most, and two challenges may be needed.
 	r.challenge = newChallenger(cfg.Secret, policy, min(2*time.Second, cfg.NodeTimeout/8)).challenge
@@ -117,6 +122,7 @@ func (r *Registrar) Register(ctx context.Context, rec Record) (Grant, error) {
 	// The guide's line, to the letter.
 	r.log.InfoContext(ctx, fmt.Sprintf("Node registered: %s (%s) with %d servers", got.Name, got.ID, len(rec.Servers)),
 		"node", got.ID, "epoch", got.Epoch)
+	r.compareVersions(ctx, got)
 	r.event(ctx, store.EventNodeRegistered, got.ID, "", fmt.Sprintf("%s registered at %s with %d servers", got.Name, got.URL, len(rec.Servers)))
 	return r.grant(got, key, r.missing(ctx, got, true)), nil
 }
@@ -183,6 +189,7 @@ func (r *Registrar) Beat(ctx context.Context, rec Record) (Grant, error) {
 		return Grant{}, err
 	}
 	r.notice(ctx, before, n, beat)
+	r.compareVersions(ctx, n)
 	return r.grant(n, key, r.missing(ctx, n, beat.Relearned)), nil
 }
 
@@ -339,6 +346,7 @@ func (r *Registrar) grant(n store.Node, key []byte, missing []store.Digest) Gran
 		NodeTimeout:       r.cfg.NodeTimeout.Milliseconds(),
 		SessionTimeout:    r.cfg.SessionTimeout.Milliseconds(),
 		MissingCatalogs:   missing,
+		Version:           r.cfg.Version,
 	}
 	if r.cfg.Secret != "" {
 		g.Proof = GrantProof(r.cfg.Secret, n.Instance, g.Epoch, g.Credential)

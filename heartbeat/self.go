@@ -78,14 +78,20 @@ func (a *Agent) describe(d Description, e store.Epoch, brief bool) Record {
 	return RecordOf(n)
 }
 
-// place is the host and the port of our URL.
+// place is the host and the port of our URL, which is another than ours where a proxy stands
+// before the node.
 func (a *Agent) place() (host string, port int) {
 	u, err := url.Parse(a.url)
 	if err != nil {
 		return "", a.cfg.Port
 	}
-	if port, err = strconv.Atoi(u.Port()); err != nil {
-		port = a.cfg.Port
+	port, err = strconv.Atoi(u.Port())
+	switch {
+	case err == nil:
+	case u.Scheme == "https":
+		port = 443
+	default:
+		port = 80
 	}
 	return u.Hostname(), port
 }
