@@ -145,8 +145,9 @@ func (a *Agent) Nudge() {
 }
 
 // Run waits for Join if it is to, registers the node and beats until ctx ends; then it
-// deregisters and returns nil. It keeps trying whatever the coordinators answer, with one exception: it returns a
-// *DuplicateError when another live process holds the id, and the lease is over for good.
+// deregisters and returns nil. It keeps trying whatever the coordinators answer, with one
+// exception: it returns a *DuplicateError when another live process holds the id, and the
+// lease is over for good.
 func (a *Agent) Run(ctx context.Context) error {
 	if !a.waitToBeTold(ctx) {
 		return nil
