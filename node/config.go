@@ -43,6 +43,9 @@ type Config struct {
 	Version string
 	// Servers are the MCP servers to run, in any order, their names unique.
 	Servers []ServerConfig
+	// Member is the node's place in its fleet, which /health names and POST /api/node/join asks.
+	// Nil means that it has none that it could change.
+	Member Member
 	// Environ is the environment of this process, KEY=value, from which children get PATH,
 	// HOME and the like and nothing else. Nil means children get only their own settings.
 	Environ []string

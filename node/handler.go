@@ -37,12 +37,17 @@ func newHandler(n *Node) http.Handler {
 	e.DELETE("/mcp/:server", n.serveEnd)
 	e.GET("/mcp/:server", serveNoStream)
 	e.POST("/api/node/challenge", n.serveChallenge)
+	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
 	return e
 }
 
 func (n *Node) serveHealth(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]string{"status": "ok", "id": string(n.cfg.ID)})
+	health := map[string]string{"status": "ok", "id": string(n.cfg.ID)}
+	if n.cfg.Member != nil {
+		health["state"] = n.cfg.Member.JoinState().State
+	}
+	return c.JSON(http.StatusOK, health)
 }
 
 // serveChallenge proves to a coordinator that this address is this instance of the node. The
