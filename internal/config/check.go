@@ -24,6 +24,7 @@ const (
 	bcryptPattern    = `^\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}$`
 	tokenPattern     = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 	displayPattern   = `^[^\x00-\x1f\x7f]{1,128}$`
+	idPattern        = `^[!-~]{1,128}$`
 	basePattern      = `^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$`
 )
 
@@ -43,6 +44,8 @@ func matches(pattern, message string) func(string) error {
 }
 
 func checkServerName(s string) error { return checkName("server name", s) }
+
+func checkGroupName(s string) error { return checkName("group name", s) }
 
 func checkNodeID(s string) error { return checkName("node id", s) }
 
@@ -100,6 +103,40 @@ func checkUpstreamHeader(s string) error {
 	return nil
 }
 
+// usedHeaders are further headers that carry something else between a client and MCPHub.
+var usedHeaders = map[string]bool{
+	"allow": true, "authorization": true, "cache-control": true, "content-encoding": true, "cookie": true, "date": true,
+	"forwarded": true, "location": true, "mcp-method": true, "mcp-name": true, "origin": true, "retry-after": true, "set-cookie": true,
+	"traceparent": true, "tracestate": true, "user-agent": true, "vary": true, "www-authenticate": true, "x-forwarded-for": true,
+	"x-forwarded-host": true, "x-forwarded-proto": true, "x-mcphub-refused": true,
+}
+
+// checkAffinityHeader is for a header that goes to clients and comes back.
+func checkAffinityHeader(s string) error {
+	if err := checkToken(s); err != nil {
+		return err
+	}
+	if folded := strings.ToLower(s); ownHeaders[folded] || usedHeaders[folded] {
+		return errors.New("has another meaning already: take a name that begins with X-")
+	}
+	return nil
+}
+
+// exportHeaders are set on every export of traces.
+var exportHeaders = map[string]bool{
+	"connection": true, "content-encoding": true, "content-length": true, "content-type": true, "host": true, "transfer-encoding": true,
+}
+
+func checkTracingHeader(s string) error {
+	if !token.MatchString(s) {
+		return errors.New("a header's name is an HTTP token: letters, digits and !#$%&'*+.^_`|~- only")
+	}
+	if exportHeaders[strings.ToLower(s)] {
+		return fmt.Errorf("the header %s is set by MCPHub itself: remove it", s)
+	}
+	return nil
+}
+
 func checkHeaderValue(s string) error {
 	if strings.ContainsFunc(s, func(r rune) bool { return r != '\t' && unicode.IsControl(r) }) {
 		return errors.New("has a line break or control character, which no header can carry")
@@ -132,6 +169,45 @@ func checkDisplayName(s string) error {
 	}
 	return nil
 }
+
+var id = regexp.MustCompile(idPattern)
+
+// checkID is for MCPHub's identifiers, which are UUIDs there.
+func checkID(s string) error {
+	if !id.MatchString(s) {
+		return errors.New("must be 1 to 128 visible ASCII characters")
+	}
+	return nil
+}
+
+// checkNote is for text that is only shown.
+func checkNote(s string) error {
+	if n := utf8.RuneCountInString(s); n > maxNote {
+		return fmt.Errorf("has %d characters and may have at most %d", n, maxNote)
+	}
+	if strings.ContainsRune(s, 0) {
+		return errors.New("has a NUL character")
+	}
+	return nil
+}
+
+const maxNote = 1000
+
+// checkTool is for the name of a tool, which its server chose.
+func checkTool(s string) error {
+	if s == "" {
+		return errEmpty
+	}
+	if n := len(s); n > maxTool {
+		return fmt.Errorf("has %d bytes and may have at most %d", n, maxTool)
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("has a control character")
+	}
+	return nil
+}
+
+const maxTool = 256
 
 // checkURL checks what is common to all addresses over HTTP.
 func checkURL(s string) (*url.URL, error) {
@@ -230,6 +306,18 @@ func checkOrigin(s string) error {
 }
 
 func trimSlashes(s string) string { return strings.TrimRight(s, "/") }
+
+// secrets keeps the values of a map from being shown.
+func secrets(m map[string]string) map[string]Secret {
+	if m == nil {
+		return nil
+	}
+	out := make(map[string]Secret, len(m))
+	for name, value := range m {
+		out[name] = Secret(value)
+	}
+	return out
+}
 
 func lower(ss []string) []string {
 	var out []string

@@ -18,14 +18,38 @@ type decoder struct {
 	t        *target
 	problems []located
 	warnings []located
-	unused   []located      // keys of lax sections that are not in the table
-	secrets  map[string]int // path of each secret in the file → its offset
+	unused   []located // keys that are accepted and not used
+	// The names of groups, of servers in groups and keys, and of groups in keys: whether they
+	// fit together can be told at the end.
+	groups, servers, keyGroups []reference
+	seen                       map[[3]string]bool // see first
+	secrets                    map[string]int     // path of each secret in the file → its offset
 }
 
 // located is a message at a byte offset.
 type located struct {
 	at            int
 	path, message string
+}
+
+// reference is a name that is used in the file.
+type reference struct {
+	at         int
+	path, name string
+	shown      bool // no variable was put in
+}
+
+// refer is the reference that the string e at path makes; name is what it says.
+func refer(e *element, path, name string) reference {
+	return reference{e.at, path, name, !strings.Contains(e.text, "${")}
+}
+
+// quoted is the name in quotes, if it may be shown.
+func (r reference) quoted() string {
+	if r.shown {
+		return quote(r.name)
+	}
+	return "the name"
 }
 
 // section is an object of the file with its row.
@@ -48,6 +72,17 @@ func (s section) has(name string) (member, bool) {
 // fail records a problem.
 func (d *decoder) fail(at int, path, message string) {
 	d.problems = append(d.problems, located{at, path, message})
+}
+
+// failed reports whether a problem with the key name of s has been recorded.
+func (d *decoder) failed(s section, name string) bool {
+	path := join(s.path, name)
+	for i := len(d.problems) - 1; i >= 0 && d.problems[i].at >= s.e.at; i-- {
+		if d.problems[i].path == path {
+			return true
+		}
+	}
+	return false
 }
 
 // warn records a warning.
@@ -73,12 +108,12 @@ func (k *key) defaultValue() any {
 	case kindBool:
 		return k.def == "true"
 	case kindMillis:
-		n, err := strconv.Atoi(k.def)
-		if err != nil {
-			panic("config: default of " + k.path + ": " + err.Error())
-		}
-		return time.Duration(n) * time.Millisecond
-	case kindStrings:
+		return time.Duration(k.defaultNumber()) * time.Millisecond
+	case kindCount:
+		return int(k.defaultNumber())
+	case kindNumber:
+		return k.defaultNumber()
+	case kindStrings, kindChoice:
 		return []string(nil)
 	case kindMap:
 		return map[string]string(nil)
@@ -98,8 +133,10 @@ func (d *decoder) object(s section) {
 		switch {
 		case k == nil:
 			d.unknown(s, m)
-		case k.later == groupLater:
-			// The list was refused as a whole.
+		case k.unused:
+			if d.first("unused", k.path, "") { // an owner of every server is said once
+				d.unused = append(d.unused, located{m.at, title(k.path), ""})
+			}
 		case k.later != "":
 			d.fail(m.at, path, notYet(k.later)+"; remove this key")
 		default:
@@ -124,7 +161,7 @@ func (d *decoder) value(k *key, path string, e *element) {
 	if k.kind == kindAny {
 		return
 	}
-	if !k.kind.takes(e) {
+	if !k.kind.takes(e) && (k.keyed == "" || e.kind != '{') {
 		d.fail(e.at, path, wrongKind(k, e))
 		return
 	}
@@ -140,10 +177,12 @@ func (d *decoder) value(k *key, path string, e *element) {
 			k.read(d.t, e.text == "true")
 		}
 	case kindMillis:
-		if v, ok := d.millis(path, e); ok {
+		if v, ok := d.millis(k, path, e); ok {
 			k.read(d.t, v)
 		}
-	case kindStrings:
+	case kindCount, kindNumber:
+		d.number(k, path, e)
+	case kindStrings, kindChoice:
 		d.strings(k, path, e)
 	case kindMap:
 		d.stringMap(k, path, e)
@@ -163,8 +202,10 @@ func (k kind) takes(e *element) bool {
 		return e.kind == '"'
 	case kindBool:
 		return e.kind == 't' || e.kind == 'f'
-	case kindMillis:
+	case kindMillis, kindCount, kindNumber:
 		return e.kind == '0'
+	case kindChoice:
+		return e.kind == '[' || e.kind == '"'
 	}
 	return true
 }
@@ -180,11 +221,11 @@ func hint(want kind, e *element) string {
 		return "; leave the key out instead"
 	case want == kindBool && e.kind == '"' && (e.text == "true" || e.text == "false"):
 		return "; remove the quotes"
-	case want == kindMillis && e.kind == '"':
-		if _, err := strconv.Atoi(e.text); err == nil {
+	case (want == kindMillis || want == kindCount || want == kindNumber) && e.kind == '"':
+		if _, err := strconv.ParseFloat(e.text, 64); err == nil {
 			return "; remove the quotes"
 		}
-		if d, err := time.ParseDuration(e.text); err == nil && d >= minTime && d <= maxTime {
+		if d, err := time.ParseDuration(e.text); want == kindMillis && err == nil && d >= minTime && d <= maxTime {
 			return fmt.Sprintf("; write %d", d.Milliseconds())
 		}
 	case want == kindStrings && e.kind == '"':
@@ -202,20 +243,6 @@ func (d *decoder) supported(k *key, path string, e *element, value string) bool 
 		d.fail(e.at, path, value+" is "+notYet(later.instead))
 	}
 	return !refused
-}
-
-func (d *decoder) millis(path string, e *element) (time.Duration, bool) {
-	n, err := strconv.ParseFloat(e.text, 64)
-	if err != nil || n != math.Trunc(n) || n < float64(minTime.Milliseconds()) || n > float64(maxTime.Milliseconds()) {
-		text := e.text
-		if len(text) > maxQuoted {
-			text = "this number"
-		}
-		d.fail(e.at, path, fmt.Sprintf("%s is not a whole number of milliseconds from %d to %d",
-			text, minTime.Milliseconds(), maxTime.Milliseconds()))
-		return 0, false
-	}
-	return time.Duration(n) * time.Millisecond, true
 }
 
 // text reads a string: variables, then what the row asks of it.
@@ -278,18 +305,6 @@ func (d *decoder) expanded(path string, e *element) (s string, shown, ok bool) {
 	return s, !changed, len(faults) == 0
 }
 
-func (d *decoder) strings(k *key, path string, e *element) {
-	var out []string
-	good := true
-	for i, item := range e.items {
-		s, ok := d.itemText(k, fmt.Sprintf("%s[%d]", path, i), item)
-		out, good = append(out, s), good && ok
-	}
-	if good {
-		k.read(d.t, out)
-	}
-}
-
 // itemText reads a string inside a list or map.
 func (d *decoder) itemText(k *key, path string, e *element) (string, bool) {
 	if e.kind != '"' {
@@ -337,17 +352,6 @@ func (d *decoder) entries(k *key, path string, e *element) {
 			d.fail(m.at, path, quote(m.name)+" "+err.Error())
 		}
 		d.entry(row, join(path, m.name), m.name, m.value)
-	}
-}
-
-// list reads a list of objects.
-func (d *decoder) list(k *key, path string, e *element) {
-	if k.laterItems != "" && len(e.items) > 0 {
-		d.fail(e.at, path, notYet(k.laterItems))
-	}
-	row := k.child("[]")
-	for i, item := range e.items {
-		d.entry(row, fmt.Sprintf("%s[%d]", path, i), "", item)
 	}
 }
 
@@ -405,7 +409,7 @@ func (d *decoder) unknown(s section, m member) {
 func (k *key) supportedNames() []string {
 	var names []string
 	for _, c := range k.children {
-		if c.later == "" || c.later == groupLater {
+		if c.later == "" {
 			names = append(names, c.name)
 		}
 	}

@@ -8,8 +8,9 @@
 // feature is not there yet stands in the table too and is refused with a sentence that
 // says so: nothing in a file is ignored silently.
 //
-// The package only reads and checks. It opens no connection, resolves no name and starts
-// no command; whether a server can run is for node to find out.
+// The package only reads and checks, once with [Load] and again with [Watch] whenever the
+// file changes; [Settings.Changes] tells what follows from a change. It opens no connection,
+// resolves no name and starts no command; whether a server can run is for node to find out.
 //
 // Invariants:
 //   - Every problem found in a file carries file, line and column, and all of them are

@@ -11,7 +11,7 @@ import (
 // FuzzParse holds for any file: no panic, every problem has a place inside the file, and
 // what a variable holds is not repeated, whether the file is accepted or not.
 func FuzzParse(f *testing.F) {
-	files, err := filepath.Glob("testdata/guide/*.json")
+	files, err := filepath.Glob("testdata/*/*.json")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
@@ -58,6 +58,10 @@ func FuzzParse(f *testing.F) {
 			for i := range s.Users {
 				s.Users[i].Username = ""
 			}
+			for i := range s.BearerKeys {
+				s.BearerKeys[i].Name, s.BearerKeys[i].ID, s.BearerKeys[i].Groups, s.BearerKeys[i].Servers = "", "", nil, nil
+			}
+			s.Groups, s.Tracing.Endpoint = nil, ""
 			shown = fmt.Sprintf("%v %+v %#v", s, *s, *s)
 		}
 		if strings.Contains(shown, "c4n4ry") {
@@ -83,15 +87,46 @@ func FuzzParse(f *testing.F) {
 func usable(s *Settings) bool {
 	names := map[string]bool{}
 	for _, srv := range s.Servers {
-		if names[srv.Name] || checkServerName(srv.Name) != nil || (srv.Command == "") == (srv.URL == "") ||
-			(srv.Type == Stdio) != (srv.Command != "") || (srv.Type == StreamableHTTP) != (srv.URL != "") {
+		if names[srv.Name] || !usableServer(srv) {
 			return false
 		}
 		names[srv.Name] = true
 	}
-	return (s.Mode != Node || s.Cluster.Node.CoordinatorURL != "") &&
-		(!s.Routing.EnableBearerAuth || s.Routing.BearerAuthKey != "") &&
-		s.NameSeparator != "" && s.Cluster.Redis.KeyPrefix != "" &&
-		min(s.Cluster.Coordinator.NodeTimeout, s.Cluster.Coordinator.CleanupInterval,
-			s.Cluster.Coordinator.StickySessionTimeout, s.Cluster.Node.HeartbeatInterval) >= minTime
+	for _, g := range s.Groups {
+		if names[g.Name] || checkGroupName(g.Name) != nil {
+			return false // a server's or another group's
+		}
+		names[g.Name] = true
+	}
+	keys := map[Secret]bool{}
+	for _, b := range s.BearerKeys {
+		if keys[b.Key] || !usableKey(b) {
+			return false
+		}
+		keys[b.Key] = true
+	}
+	c := s.Cluster
+	return (s.Mode != Node || c.Node.CoordinatorURL != "") && c.Node.Weight >= 1 && c.Node.Weight <= maxWeight &&
+		(!s.Routing.EnableBearerAuth || !keys[s.Routing.BearerAuthKey]) &&
+		s.NameSeparator != "" && c.Redis.KeyPrefix != "" && s.Limits.MaxBody >= 1024 &&
+		s.Tracing.SampleRatio >= 0 && s.Tracing.SampleRatio <= 1 &&
+		min(c.Coordinator.NodeTimeout, c.Coordinator.CleanupInterval, c.Coordinator.StickySessionTimeout, c.Coordinator.DrainTimeout,
+			c.Node.HeartbeatInterval, c.Node.DrainTimeout, s.Limits.HeaderTimeout, s.Limits.BodyTimeout, s.Limits.IdleTimeout) >= minTime
+}
+
+func usableServer(s Server) bool {
+	processes := s.MaxProcesses >= 1 && s.Warm >= 0 && s.Warm <= s.MaxProcesses && s.Type == Stdio && (s.IdleTimeout == 0 || s.IdleTimeout >= minTime)
+	if s.Isolation == Shared {
+		processes = s.MaxProcesses == 0 && s.Warm == 0 && s.IdleTimeout == 0
+	}
+	return checkServerName(s.Name) == nil && (s.Command == "") != (s.URL == "") && (s.Type == Stdio) == (s.Command != "") &&
+		(s.Type == "" || s.Type == StreamableHTTP || s.Type == SSE) == (s.URL != "") && (s.Isolation == Shared || s.Isolation == PerSession) && processes &&
+		min(s.StartTimeout, s.CallTimeout) >= minTime && s.Weight >= 1 && s.Weight <= maxWeight
+}
+
+func usableKey(b BearerKey) bool {
+	lists := map[Access]bool{
+		AccessAll: len(b.Groups)+len(b.Servers) == 0, AccessGroups: len(b.Servers) == 0, AccessServers: len(b.Groups) == 0, AccessCustom: true,
+	}
+	return b.Key != "" && b.Name != "" && lists[b.AccessType]
 }

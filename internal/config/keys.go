@@ -16,7 +16,10 @@ const (
 	kindSecret              // a string, read as Secret
 	kindBool                // true or false
 	kindMillis              // whole milliseconds, read as time.Duration
+	kindCount               // a whole number, read as int
+	kindNumber              // a number, read as float64
 	kindStrings             // a list of strings
+	kindChoice              // "all", read as nil, or a list of strings
 	kindMap                 // an object of strings
 	kindAny                 // not looked into: its key is refused, or belongs to the editor
 )
@@ -36,8 +39,14 @@ func (k kind) want() string {
 		return "true or false"
 	case kindMillis:
 		return "a whole number of milliseconds"
+	case kindCount:
+		return "a whole number"
+	case kindNumber:
+		return "a number"
 	case kindStrings:
 		return "a list of strings"
+	case kindChoice:
+		return `"all" or a list of strings`
 	case kindMap:
 		return "an object whose values are strings"
 	default:
@@ -71,8 +80,11 @@ type key struct {
 	later string
 	// laterValues does the same for single values, given as JSON.
 	laterValues map[string]laterValue
-	// laterItems does the same for any list that is not empty.
+	// laterItems does the same for a kindChoice that is a list.
 	laterItems string
+	// unused keys are accepted, and named once in a warning. To ignore one opens nothing that it
+	// would have closed.
+	unused bool
 	// private values are never repeated in messages.
 	private bool
 	// pattern is a regular expression for the schema; check says in words what is wrong.
@@ -80,10 +92,19 @@ type key struct {
 	check   func(string) error
 	// checkName checks the names of entries and of kindMap's keys.
 	checkName func(string) error
+	// min and max bound a kindCount and a kindNumber. zero lets a kindMillis be 0.
+	min, max float64
+	zero     bool
+	// A string in a list of objects stands for an object with this key only.
+	plain string
+	// A list may also be an object; each of its keys is then the value of this key.
+	keyed string
 	// lax sections may hold keys that are not in the table; they are named in a warning.
 	lax bool
-	// read puts a checked value where it belongs.
-	read func(*target, any)
+	// field is where the value goes.
+	field
+	// reload says that a running process follows changes of this key; entries always may.
+	reload bool
 	// begin makes a new entry current; end checks a whole section.
 	begin func(t *target, name string)
 	end   func(d *decoder, s section)
@@ -102,12 +123,35 @@ type target struct {
 	*Settings
 	mode   Mode
 	server *Server
+	group  *Group
+	member *GroupServer
+	bearer *BearerKey
 	user   *User
 }
 
-// into makes a reader for a value of type T.
-func into[T any](place func(*target) *T) func(*target, any) {
-	return func(t *target, v any) { *place(t) = v.(T) }
+// field puts a checked value where it belongs, and finds it there again. Both are nil for
+// sections and for keys that are refused.
+type field struct {
+	read func(*target, any)
+	get  func(*target) any
+}
+
+// into makes the field of a value of type T.
+func into[T any](place func(*target) *T) field {
+	return as(place, func(v T) T { return v })
+}
+
+// as makes the field of a V that is kept as a T.
+func as[T, V any](place func(*target) *T, keep func(V) T) field {
+	return field{
+		read: func(t *target, v any) { *place(t) = keep(v.(V)) },
+		get:  func(t *target) any { return *place(t) },
+	}
+}
+
+// agreed is the field of a key whose only accepted value is what holds anyway.
+func agreed() field {
+	return field{read: func(*target, any) {}, get: func(*target) any { return nil }}
 }
 
 // newTree links the rows of a table; a parent must stand before its children.

@@ -59,13 +59,14 @@ func Parse(name string, data []byte, getenv func(string) string) (*Settings, err
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	d := &decoder{
 		file: name, pos: newPositions(data), getenv: getenv,
-		secrets: map[string]int{},
-		t:       &target{Settings: &Settings{Path: name, Port: defaultPort, Mode: Standalone}},
+		secrets: map[string]int{}, seen: map[[3]string]bool{},
+		t: &target{Settings: &Settings{Path: name, Port: defaultPort, Mode: Standalone}},
 	}
 	d.setDefaults(root.children)
 	if e := parseTree(data, d.fail); e != nil {
 		if e.kind == '{' {
 			d.object(section{root, "", e})
+			d.endFile(e)
 		} else {
 			d.fail(e.at, "", "want an object, found "+e.found())
 		}
@@ -75,6 +76,7 @@ func Parse(name string, data []byte, getenv func(string) string) (*Settings, err
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	slices.SortFunc(d.t.Groups, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.t.Servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
 	d.finishWarnings()
 	return d.t.Settings, nil
@@ -127,7 +129,11 @@ func (d *decoder) override(v variable, value string) error {
 	if message := k.problem(value, false); message != "" {
 		return errors.New(message)
 	}
-	k.read(d.t, Secret(value))
+	if k.kind == kindSecret {
+		k.read(d.t, Secret(value))
+	} else {
+		k.read(d.t, value)
+	}
 	return nil
 }
 

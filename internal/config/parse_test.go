@@ -62,12 +62,12 @@ func TestParseRefuses(t *testing.T) {
 		{"user", "", `"users": [{"username": "a", "password": "$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa.", "admin": true}]`,
 			`2:107: users[0]: unknown key "admin"; did you mean "isAdmin"?`},
 		{"group", "", `"groups": [{"nme": "a"}]`,
-			"2:13: groups: known, but not yet supported: clients reach all servers together at /mcp, and each at /mcp/<server>; leave the list empty\n" +
+			"2:14: groups[0]: the key \"name\" is missing\n" +
 				`2:15: groups[0]: unknown key "nme"; did you mean "name"?`},
 		{"characters, not bytes", "", `"çé": [], "mcpServer": {}`, `2:13: unknown key "mcpServer"; did you mean "mcpServers"?`},
 		{"twice", cluster, `"mode": "node", "mode": "node"`, `2:19: systemConfig.cluster: the key "mode" is here twice: remove one`},
 		{"twice, spelt differently", cluster, `"enabled": true, "en\u0061bled": false`, `2:20: systemConfig.cluster: the key "enabled" is here twice: remove one`},
-		{"twice in a section of no use", "", `"bearerKeys": {"a": 1, "a": 2}`, `2:26: bearerKeys: the key "a" is here twice: remove one`},
+		{"twice in a section of no use", "", `"oauthClients": {"a": 1, "a": 2}`, `2:28: oauthClients: the key "a" is here twice: remove one`},
 
 		// Types.
 		{"string for boolean", cluster, `"enabled": "true"`, `2:14: systemConfig.cluster.enabled: want true or false, found a string; remove the quotes`},
@@ -114,6 +114,12 @@ func TestParseRefuses(t *testing.T) {
 		{"cookie name", sticky, `"cookieName": "a b"`, "2:17: systemConfig.cluster.stickySession.cookieName: \"a b\" must be an HTTP token: letters, digits and !#$%&'*+.^_`|~- only"},
 		{"separator", "systemConfig", `"nameSeparator": "::"`, `2:20: systemConfig.nameSeparator: "::" must be 1 to 8 letters, digits, dots, underscores and hyphens`},
 		{"separator, empty", "systemConfig", `"nameSeparator": ""`, `2:20: systemConfig.nameSeparator: "" must be 1 to 8 letters, digits, dots, underscores and hyphens`},
+		{"header name", sticky, `"headerName": "MCP-Session-Id"`, `2:17: systemConfig.cluster.stickySession.headerName: "MCP-Session-Id" has another meaning already: take a name that begins with X-`},
+		{"strategy", sticky, `"strategy": "cookies"`, `2:15: systemConfig.cluster.stickySession.strategy: "cookies" is not one of consistent-hash, cookie, header; did you mean "cookie"?`},
+		{"body", "systemConfig.limits", `"maxBody": 4194305`, `2:14: systemConfig.limits.maxBody: 4194305 is not a whole number from 1024 to 4194304`},
+		{"ratio", "systemConfig.tracing", `"sampleRatio": 1.5`, `2:18: systemConfig.tracing.sampleRatio: 1.5 is not a number from 0 to 1`},
+		{"endpoint", "systemConfig.tracing", `"endpoint": "localhost:4317"`, `2:15: systemConfig.tracing.endpoint: the value must be an absolute URL that begins with http:// or https://`},
+		{"export header", "systemConfig.tracing", `"headers": {"Content-Type": "x"}`, `2:15: systemConfig.tracing.headers: the header Content-Type is set by MCPHub itself: remove it`},
 		{"secret, empty", cluster, `"secret": ""`, `2:13: systemConfig.cluster.secret: the value must not be empty: remove the key, or give it a value`},
 		{"token, space", cluster, `"adminToken": "a b"`, `2:17: systemConfig.cluster.adminToken: the value may have only visible ASCII characters and no spaces, as it is sent in a header`},
 		{"host", routing, `"allowedHosts": ["ok.example", "http://no"]`, `2:34: systemConfig.routing.allowedHosts[1]: "http://no" must be a host name or address, with or without a port: no scheme, no path, no wildcard`},
@@ -122,7 +128,7 @@ func TestParseRefuses(t *testing.T) {
 		{"origins", routing, `"allowedOrigins": ["https://a/", "https://u@a", "a.example", "https://a:0", "https://*.a", "https://a?b"]`, strings.Join([]string{
 			origins(0, 22, "https://a/"), origins(1, 36, "https://u@a"), origins(2, 51, "a.example"), origins(3, 64, "https://a:0"),
 			origins(4, 79, "https://*.a"), origins(5, 94, "https://a?b")}, "\n")},
-		{"bearer auth without a key", routing, `"enableBearerAuth": true`, `2:23: systemConfig.routing.enableBearerAuth: is true and needs "bearerAuthKey"`},
+		{"bearer auth without a key", routing, `"enableBearerAuth": true`, `2:23: systemConfig.routing.enableBearerAuth: is true and needs "bearerAuthKey", or keys in "bearerKeys"`},
 		{"node without a coordinator", cluster, `"enabled": true, "mode": "node"`, `2:28: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
 		{"node without a coordinator, section given", cluster, `"enabled": true, "mode": "node", "node": {}`, `2:44: systemConfig.cluster.node: mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`},
 
@@ -135,15 +141,74 @@ func TestParseRefuses(t *testing.T) {
 		{"server, args with url", "server", `"url": "http://h", "args": ["x"]`, `2:22: mcpServers.s.args: does not go with "url"`},
 		{"server, env with url", "server", `"url": "http://h", "env": {"A": "b"}`, `2:22: mcpServers.s.env: does not go with "url"`},
 		{"server, headers with command", "server", `"command": "x", "headers": {"A": "b"}`, `2:19: mcpServers.s.headers: does not go with "command"`},
-		{"server, type against command", "server", `"command": "x", "type": "streamable-http"`, `2:27: mcpServers.s.type: "streamable-http" does not go with "command", which means "stdio"`},
-		{"server, type against url", "server", `"url": "http://h", "type": "stdio"`, `2:30: mcpServers.s.type: "stdio" does not go with "url", which means "streamable-http"`},
-		{"server, type of others", "server", `"url": "http://h", "type": "http"`, `2:30: mcpServers.s.type: "http" is not one of stdio, streamable-http; did you mean "streamable-http"?`},
+		{"server, type against command", "server", `"command": "x", "type": "streamable-http"`, `2:27: mcpServers.s.type: "streamable-http" does not go with "command", which means stdio`},
+		{"server, type against url", "server", `"url": "http://h", "type": "stdio"`, `2:30: mcpServers.s.type: "stdio" does not go with "url", which means streamable-http or sse`},
+		{"server, type of others", "server", `"url": "http://h", "type": "http"`, `2:30: mcpServers.s.type: "http" is not one of stdio, streamable-http, sse; did you mean "streamable-http"?`},
 		{"server, url", "server", `"url": "ws://h"`, `2:10: mcpServers.s.url: the value must be an absolute URL that begins with http:// or https://`},
+		{"server, sse against command", "server", `"command": "x", "type": "sse"`, `2:27: mcpServers.s.type: "sse" does not go with "command", which means stdio`},
+		{"server, args with sse", "server", `"url": "http://h", "type": "sse", "args": ["x"]`, `2:37: mcpServers.s.args: does not go with "url"`},
+		{"isolation", "server", `"command": "x", "isolation": "isolated"`, `2:32: mcpServers.s.isolation: "isolated" is not one of shared, session; did you mean "session"?`},
+		{"isolation and its options wrong", "server", `"command": "x", "isolation": "x", "warm": 1`, `2:32: mcpServers.s.isolation: "x" is not one of shared, session`},
+		{"isolation with url", "server", `"url": "http://h", "isolation": "session"`,
+			`2:22: mcpServers.s.isolation: does not go with "url": a process for each session is started here, and all sessions share one connection to a server elsewhere`},
+		{"isolation with url, MCPHub's word", "server", `"url": "http://h", "perSessionClient": true`,
+			`2:22: mcpServers.s.perSessionClient: does not go with "url": a process for each session is started here, and all sessions share one connection to a server elsewhere`},
+		{"isolation said twice", "server", `"command": "x", "isolation": "session", "perSessionClient": true`, `2:43: mcpServers.s.perSessionClient: means the same as "isolation": remove one`},
+		{"processes of a shared server", "server", `"command": "x", "maxProcesses": 4, "warm": 1, "idleTimeoutMs": 1000`,
+			"2:19: mcpServers.s.maxProcesses: needs \"isolation\": \"session\"; without it all sessions share one process\n" +
+				"2:38: mcpServers.s.warm: needs \"isolation\": \"session\"; without it all sessions share one process\n" +
+				"2:49: mcpServers.s.idleTimeoutMs: needs \"isolation\": \"session\"; without it all sessions share one process"},
+		{"more spares than processes", "server", `"command": "x", "isolation": "session", "maxProcesses": 2, "warm": 3`, `2:70: mcpServers.s.warm: 3 spares do not fit into maxProcesses, which is 2`},
+		{"more spares than the default", "server", `"command": "x", "isolation": "session", "warm": 17`, `2:51: mcpServers.s.warm: 17 spares do not fit into maxProcesses, which is 16`},
+		{"no processes", "server", `"command": "x", "isolation": "session", "maxProcesses": 0`, `2:59: mcpServers.s.maxProcesses: 0 is not a whole number from 1 to 10000`},
+		{"half a process", "server", `"command": "x", "isolation": "session", "warm": 0.5`, `2:51: mcpServers.s.warm: 0.5 is not a whole number from 0 to 10000`},
+		{"a quoted count", "server", `"command": "x", "weight": "2"`, `2:29: mcpServers.s.weight: want a whole number, found a string; remove the quotes`},
+		{"idle for too short", "server", `"command": "x", "isolation": "session", "idleTimeoutMs": 99`, `2:60: mcpServers.s.idleTimeoutMs: 99 is not a whole number of milliseconds from 100 to 31536000000, or 0`},
+		{"weight", "server", `"command": "x", "weight": 0`, `2:29: mcpServers.s.weight: 0 is not a whole number from 1 to 100`},
+		{"weight of a node", node, `"weight": 101`, `2:13: systemConfig.cluster.node.weight: 101 is not a whole number from 1 to 100`},
 		{"server, header name", "server", `"url": "http://h", "headers": {"A b": "c"}`, "2:34: mcpServers.s.headers: a header's name is an HTTP token: letters, digits and !#$%&'*+.^_`|~- only"},
 		{"server, own header", "server", `"url": "http://h", "headers": {"mcp-session-id": "c"}`, `2:34: mcpServers.s.headers: the header mcp-session-id is set by MCPHub itself: remove it`},
 		{"server, header value", "server", `"url": "http://h", "headers": {"A": "b\r\nC: d"}`, `2:39: mcpServers.s.headers.A: the value has a line break or control character, which no header can carry`},
 		{"server, header twice", "server", `"url": "http://h", "headers": {"X-A": "b", "x-a": "c"}`, `2:46: mcpServers.s.headers: "X-A" and "x-a" are the same header: remove one`},
 		{"server, variable name", "server", `"command": "x", "env": {"A=secret": "b"}`, `2:27: mcpServers.s.env: an environment variable's name is not empty and has no = or NUL`},
+
+		// Groups.
+		{"group, name", "", `"groups": [{"name": "Web Tools"}]`, `2:23: groups[0].name: "Web Tools" is not a valid name: ' ' at position 4 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
+		{"group, name of the short form", "", `"groups": {"Web Tools": []}`, `2:14: groups: "Web Tools" is not a valid name: ' ' at position 4 is not allowed; use ASCII letters, digits, '.', '_' and '-'`},
+		{"group, twice", "", `"groups": [{"name": "a"}, {"name": "a"}]`, `2:38: groups[1].name: another group has this name`},
+		{"group, id twice", "", `"groups": [{"name": "a", "id": "1"}, {"name": "b", "id": "1"}]`, `2:60: groups[1].id: another group has this id`},
+		{"group, neither list nor object", "", `"groups": "a"`, `2:13: groups: want a list of objects, found a string`},
+		{"group, string in the short form", "", `"groups": {"a": "s"}`, `2:19: groups.a: want an object, found a string`},
+		{"group, server twice", "", `"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "a", "servers": ["s", {"name": "s", "tools": []}]}]`,
+			`2:93: groups[0].servers[1]: the group has this server already`},
+		{"group, tools", "", `"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "a", "servers": [{"name": "s", "tools": "some"}]}]`,
+			`2:102: groups[0].servers[0].tools: "some" is not "all" or a list of strings; put it in [ ]`},
+		{"group, empty tool", "", `"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "a", "servers": [{"name": "s", "tools": ["b", ""]}]}]`,
+			`2:108: groups[0].servers[0].tools[1]: "" must not be empty`},
+		{"group, prompts", "", `"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "a", "servers": [{"name": "s", "prompts": ["p"]}]}]`,
+			`2:104: groups[0].servers[0].prompts: a list is known, but not yet supported: all prompts of the server are offered; write "all"`},
+		{"group, alias", "", `"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "a", "servers": [{"name": "s", "alias": "t"}]}]`,
+			`2:93: groups[0].servers[0].alias: known, but not yet supported: a server has one name everywhere; remove this key`},
+		{"group, name of a server", "", `"mcpServers": {"s": {"command": "x"}}, "groups": {"s": []}`,
+			`2:53: groups.s: "s" is a server too, and /mcp/<name> can be only one of them: rename the group`},
+		{"group, unknown servers", "", `"mcpServers": {"files": {"command": "x"}}, "groups": [{"name": "a", "servers": ["fiels", {"name": "nowhere"}]}]`,
+			"2:83: groups[0].servers[0]: \"fiels\": no server of mcpServers has this name; did you mean \"files\"?\n" +
+				`2:101: groups[0].servers[1]: "nowhere": no server of mcpServers has this name`},
+		{"group, unknown server by a variable", "", `"groups": [{"name": "a", "servers": ["${A_NAME}"]}]`, `2:40: groups[0].servers[0]: the name: no server of mcpServers has this name`},
+
+		// Keys.
+		{"key, nothing", "", `"bearerKeys": [{}]`, "2:18: bearerKeys[0]: the key \"name\" is missing\n2:18: bearerKeys[0]: the key \"token\" is missing"},
+		{"key, a string", "", `"bearerKeys": ["0123456789abcdef"]`, `2:18: bearerKeys[0]: want an object, found a string`},
+		{"key, empty", "", `"bearerKeys": [{"name": "a", "token": ""}]`, `2:41: bearerKeys[0].token: the value must not be empty: remove the key, or give it a value`},
+		{"key, empty name", "", `"bearerKeys": [{"name": " ", "token": "0123456789abcdef"}]`, `2:27: bearerKeys[0].name: " " must not be empty`},
+		{"key, twice", "", `"bearerKeys": [{"name": "a", "token": "x"}, {"name": "b", "token": "x"}]`, `2:70: bearerKeys[1].token: another key has this token`},
+		{"key, name twice", "", `"bearerKeys": [{"name": "a", "token": "x"}, {"name": "a", "token": "y"}]`, `2:56: bearerKeys[1].name: another key has this name`},
+		{"key, access", "", `"bearerKeys": [{"name": "a", "token": "x", "accessType": "server"}]`, `2:60: bearerKeys[0].accessType: "server" is not one of all, groups, servers, custom; did you mean "servers"?`},
+		{"key, of a user", "", `"bearerKeys": [{"name": "a", "token": "x", "kind": "user", "owner": "u"}]`,
+			`2:54: bearerKeys[0].kind: "user" is known, but not yet supported: a key may use what its "accessType" says`},
+		{"key, unknown names", "", `"mcpServers": {"files": {"command": "x"}}, "groups": [{"name": "all"}], "bearerKeys": [{"name": "a", "token": "x", "allowedGroups": ["al"], "allowedServers": ["file"]}]`,
+			"2:136: bearerKeys[0].allowedGroups[0]: \"al\": no group has this name or id; did you mean \"all\"?\n" +
+				`2:162: bearerKeys[0].allowedServers[0]: "file": no server of mcpServers has this name; did you mean "files"?`},
 
 		// Users.
 		{"user, plain password", "", `"users": [{"username": "a", "password": "admin123"}]`,
@@ -152,12 +217,9 @@ func TestParseRefuses(t *testing.T) {
 		{"user, twice", "", `"users": [` + user("a") + `, ` + user("a") + `]`, `2:121: users[1].username: another user has this name`},
 
 		// Known, but not there yet.
-		{"later: strategy", sticky, `"strategy": "cookie"`, `2:15: systemConfig.cluster.stickySession.strategy: "cookie" is known, but not yet supported: the only strategy is "consistent-hash", which needs nothing from the client`},
-		{"later: sticky off", sticky, `"enabled": false`, `2:14: systemConfig.cluster.stickySession.enabled: false is known, but not yet supported: every session stays on its node; remove this key`},
-		{"later: register", node, `"registerOnStartup": false`, `2:24: systemConfig.cluster.node.registerOnStartup: false is known, but not yet supported: a node always registers when it starts; remove this key`},
-		{"later: groups", "", `"groups": [{"name": "a", "servers": ["b"]}]`, `2:13: groups: known, but not yet supported: clients reach all servers together at /mcp, and each at /mcp/<server>; leave the list empty`},
-		{"later: sse", "server", `"url": "http://h/sse", "type": "sse"`, `2:34: mcpServers.s.type: "sse" is known, but not yet supported: servers over the legacy SSE transport cannot be reached; use the server's streamable HTTP address with "streamable-http"`},
-		{"later: isolation", "server", `"command": "x", "isolation": "session"`, `2:19: mcpServers.s.isolation: known, but not yet supported: all sessions share one connection to the server; remove this key`},
+		{"later: openapi", "server", `"url": "http://h", "type": "openapi"`, `2:30: mcpServers.s.type: "openapi" is known, but not yet supported: only MCP servers can be reached; put an MCP server in front of the API`},
+		{"later: state", "server", `"command": "x", "state": "pinned"`, `2:19: mcpServers.s.state: known, but not yet supported: every session is replayable; remove this key`},
+		{"later: a boolean", routing, `"skipAuth": true`, `2:15: systemConfig.routing.skipAuth: true is known, but not yet supported: the status page is open to private addresses while no admin is configured`},
 
 		// Variables.
 		{"unset", "server", `"command": "x", "args": ["--key=${NO_SUCH}"]`, `2:35: mcpServers.s.args[0]: environment variable NO_SUCH is not set, or empty`},
@@ -198,7 +260,7 @@ func user(name string) string {
 
 func refuses(t *testing.T, text, want string) {
 	t.Helper()
-	s, err := Parse("f.json", []byte(text), env("VALUE", "not quoted"))
+	s, err := Parse("f.json", []byte(text), env("VALUE", "not quoted", "A_NAME", "named"))
 	if s != nil || err == nil {
 		t.Fatalf("Parse(%s) = %v, %v; want an error", text, s, err)
 	}
@@ -254,16 +316,27 @@ func TestProblemsAreCountedPastFifty(t *testing.T) {
 // search for columns grows with the square of the file: one of the greatest size, on one
 // line, once took 25 s and now takes a third of one.
 func TestParseIsQuickWithManyMistakes(t *testing.T) {
-	var b strings.Builder
-	b.WriteString(`{"mcpServers": {"s": {"command": "x", `)
-	for i := 0; b.Len() < maxBytes-100; i++ {
-		fmt.Fprintf(&b, `"comm%d": 1,`, i)
+	many := func(size int, before, each, after string) []byte {
+		var b strings.Builder
+		b.WriteString(before)
+		for i := 0; b.Len() < size-100; i++ {
+			b.WriteString(strings.ReplaceAll(each, "N", fmt.Sprint(i)))
+		}
+		return []byte(b.String() + after)
 	}
-	b.WriteString(`}}}`)
-	start := time.Now()
-	_, err := Parse("f.json", []byte(b.String()), env())
-	if took := time.Since(start); err == nil || took > 8*time.Second {
-		t.Errorf("took %v, error: %v", took, err)
+	for name, text := range map[string][]byte{
+		"unknown keys":             many(maxBytes, `{"mcpServers": {"s": {"command": "x", `, `"commN": 1,`, `}}}`),
+		"unknown servers":          many(maxBytes/10, `{"mcpServers": {"server": {"command": "x"}}, "groups": {"g": [`, `"serveN",`, `]}}`),
+		"groups with one name":     many(maxBytes/10, `{"groups": [`, `{"name": "g", "id": "N"},`, `]}`),
+		"keys that are one":        many(maxBytes/10, `{"bearerKeys": [`, `{"name": "kN", "token": "x"},`, `]}`),
+		"unknown groups of a key":  many(maxBytes/10, `{"groups": [{"name": "group"}], "bearerKeys": [{"name": "k", "token": "x", "allowedGroups": [`, `"grouN",`, `]}]}`),
+		"processes without reason": many(maxBytes/10, `{"mcpServers": {`, `"sN": {"command": "x", "isolation": 1, "warm": 1},`, `}}`),
+	} {
+		start := time.Now()
+		_, err := Parse("f.json", text, env())
+		if took := time.Since(start); err == nil || took > 8*time.Second {
+			t.Errorf("%s: took %v, error: %v", name, took, err)
+		}
 	}
 }
 
@@ -288,4 +361,13 @@ func manyServers(n int) string {
 		b.WriteString(`"s` + strings.Repeat("x", i) + `": 1,`)
 	}
 	return b.String()
+}
+
+// replaceOnce is text with from, which must stand there, replaced by to.
+func replaceOnce(t *testing.T, text, from, to string) string {
+	t.Helper()
+	if !strings.Contains(text, from) {
+		t.Fatalf("%q is not in %s", from, text)
+	}
+	return strings.Replace(text, from, to, 1)
 }

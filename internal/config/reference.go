@@ -27,11 +27,23 @@ func Reference() []byte {
 		Later     []line
 		MinTime   int64
 		Default   string
-	}{variableLines(), referenceSections(), laterLines(), minTime.Milliseconds(), DefaultPath})
+		Reload    []string
+	}{variableLines(), referenceSections(), laterLines(), minTime.Milliseconds(), DefaultPath, reloadPaths()})
 	if err != nil {
 		panic("config: reference: " + err.Error()) // a fixed template over fixed data
 	}
 	return b.Bytes()
+}
+
+// reloadPaths are the single keys that may change in a running process.
+func reloadPaths() []string {
+	var paths []string
+	root.all(func(k *key) {
+		if k.reload {
+			paths = append(paths, k.path)
+		}
+	})
+	return paths
 }
 
 // line is a line of a table.
@@ -64,7 +76,7 @@ func referenceSections() []referenceSection {
 		}
 		s := referenceSection{Title: title(k.path), Doc: k.doc}
 		for _, c := range k.children {
-			if c.read != nil {
+			if c.read != nil || c.unused || c.kind == kindList && !c.fixed() {
 				s.Lines = append(s.Lines, line{c.name, c.typeName(), code(c.def), c.fullDoc()})
 			}
 		}
@@ -86,6 +98,14 @@ func (k *key) typeName() string {
 		return "boolean"
 	case kindMillis:
 		return "ms"
+	case kindCount, kindNumber:
+		return "number"
+	case kindAny:
+		return "any"
+	case kindList:
+		return "list"
+	case kindChoice:
+		return "`all` or list of strings"
 	case kindStrings:
 		return "list of strings"
 	case kindMap:
@@ -117,10 +137,10 @@ func laterLines() []line {
 	root.all(func(k *key) {
 		at := title(k.path)
 		switch {
-		case k.later != "" && k.later != groupLater:
+		case k.later != "":
 			lines = append(lines, line{Key: at, Doc: k.doc, Default: k.later})
 		case k.laterItems != "":
-			lines = append(lines, line{Key: at, Doc: k.doc, Default: k.laterItems})
+			lines = append(lines, line{Key: at + ": […]", Doc: "A choice of them.", Default: k.laterItems})
 		}
 		for _, value := range slices.Sorted(maps.Keys(k.laterValues)) {
 			lines = append(lines, line{Key: at + ": " + value, Doc: k.laterValues[value].asks, Default: k.laterValues[value].instead})

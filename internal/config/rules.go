@@ -2,13 +2,11 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Rules between several keys. Each runs when its section has been read.
-
-// minSecret is the length under which a secret draws a warning.
-const minSecret = 16
 
 func beginServer(t *target, name string) { t.server = &Server{Name: name} }
 
@@ -26,10 +24,12 @@ func endServer(d *decoder, s section) {
 		d.fail(s.e.at, s.path, `has neither "command" nor "url": give one`)
 		return
 	case hasCommand:
-		d.endServerAs(s, Stdio, "command", "headers")
+		d.endServerAs(s, "command", []string{Stdio}, "headers")
+		d.t.server.Type = Stdio
 	default:
-		d.endServerAs(s, StreamableHTTP, "url", "args", "env")
+		d.endServerAs(s, "url", []string{StreamableHTTP, SSE}, "args", "env")
 	}
+	d.endIsolation(s, hasURL)
 	d.t.Servers = append(d.t.Servers, *d.t.server)
 }
 
@@ -46,20 +46,47 @@ func (s section) misspelt(names ...string) bool {
 	return false
 }
 
-// endServerAs settles the type that follows from key, and refuses what does not go with it.
-func (d *decoder) endServerAs(s section, typ, key string, foreign ...string) {
-	srv := d.t.server
-	if srv.Type != "" && srv.Type != typ {
+// endServerAs holds that the type is one of those that key means, and refuses what does not go
+// with it.
+func (d *decoder) endServerAs(s section, key string, types []string, foreign ...string) {
+	if typ := d.t.server.Type; typ != "" && !slices.Contains(types, typ) {
 		m, _ := s.has("type")
-		d.fail(m.value.at, join(s.path, "type"), fmt.Sprintf("%q does not go with %q, which means %q", srv.Type, key, typ))
+		d.fail(m.value.at, join(s.path, "type"), fmt.Sprintf("%q does not go with %q, which means %s", typ, key, strings.Join(types, " or ")))
 	}
-	srv.Type = typ
 	for _, name := range foreign {
 		if m, ok := s.has(name); ok && len(m.value.members)+len(m.value.items) > 0 {
 			d.fail(m.at, join(s.path, name), fmt.Sprintf("does not go with %q", key))
 		}
 	}
 	d.foldedHeaders(s)
+}
+
+// endIsolation holds that the options of processes go together, and leaves none of them where
+// there are no processes of sessions.
+func (d *decoder) endIsolation(s section, hasURL bool) {
+	srv := d.t.server
+	isolation, given := s.has("isolation")
+	if perSession, ok := s.has("perSessionClient"); ok && given {
+		d.fail(perSession.at, join(s.path, "perSessionClient"), `means the same as "isolation": remove one`)
+	} else if ok {
+		isolation = perSession
+	}
+	if srv.Isolation == PerSession {
+		if hasURL {
+			d.fail(isolation.at, join(s.path, isolation.name), `does not go with "url": a process for each session is started here, `+
+				"and all sessions share one connection to a server elsewhere")
+		}
+		if warm, ok := s.has("warm"); ok && srv.Warm > srv.MaxProcesses {
+			d.fail(warm.value.at, join(s.path, "warm"), fmt.Sprintf("%d spares do not fit into maxProcesses, which is %d", srv.Warm, srv.MaxProcesses))
+		}
+		return
+	}
+	for _, name := range []string{"maxProcesses", "warm", "idleTimeoutMs"} {
+		if m, ok := s.has(name); ok && !d.failed(s, "isolation") {
+			d.fail(m.at, join(s.path, name), `needs "isolation": "session"; without it all sessions share one process`)
+		}
+	}
+	srv.MaxProcesses, srv.Warm, srv.IdleTimeout = 0, 0, 0
 }
 
 // foldedHeaders refuses headers that differ only in case: they are the same header.
@@ -76,18 +103,6 @@ func (d *decoder) foldedHeaders(s section) {
 		}
 		first[folded] = h.name
 	}
-}
-
-func beginUser(t *target, _ string) { t.user = &User{} }
-
-// endUser holds that usernames are unique.
-func endUser(d *decoder, s section) {
-	for _, u := range d.t.Users {
-		if m, ok := s.has("username"); ok && u.Username == d.t.user.Username && u.Username != "" {
-			d.fail(m.value.at, join(s.path, "username"), "another user has this name")
-		}
-	}
-	d.t.Users = append(d.t.Users, *d.t.user)
 }
 
 // endCluster settles the mode and what it needs.
@@ -109,6 +124,7 @@ func endCluster(d *decoder, s section) {
 		d.t.Mode = d.t.mode
 	}
 	d.needCoordinator(s, mode)
+	d.waiting(s)
 	d.heartbeats(s)
 }
 
@@ -125,6 +141,13 @@ func (d *decoder) needCoordinator(s section, mode member) {
 		at = node.value.at
 	}
 	d.fail(at, join(s.path, "node"), `mode node needs "coordinatorUrl": the coordinator, or the load balancer before several`)
+}
+
+// waiting says where not registering means nothing.
+func (d *decoder) waiting(s section) {
+	if m, ok := s.e.find("node", "registerOnStartup"); ok && !d.t.Cluster.Node.RegisterOnStartup && d.t.Mode != Node {
+		d.warn(m.value.at, s.path+".node.registerOnStartup", "is false, but only a process in mode node can wait until it is told to join")
+	}
 }
 
 // heartbeats holds that a beat may be lost without the node being given up. Where only one
@@ -150,51 +173,37 @@ func (d *decoder) heartbeats(s section) {
 
 // time returns the offset of a number two levels down.
 func (s section) time(sub, name string) (at int, ok bool) {
-	outer, ok := s.has(sub)
-	if !ok {
-		return 0, false
-	}
-	m, ok := (section{e: outer.value}).has(name)
+	m, ok := s.e.find(sub, name)
 	if !ok {
 		return 0, false
 	}
 	return m.value.at, true
 }
 
-// endSticky says that names are given for what is not done.
+// endSticky says what is given and not used.
 func endSticky(d *decoder, s section) {
-	for _, name := range []string{"cookieName", "headerName"} {
+	c := d.t.Cluster.Sticky
+	reason := fmt.Sprintf("is not used by the strategy %q", c.Strategy)
+	if !c.Enabled {
+		reason = `is not used, because "enabled" is false: each call goes to any node`
+	}
+	for _, name := range []string{"strategy", "cookieName", "headerName"} {
 		m, ok := s.has(name)
-		if k := s.key.child(name); ok && m.value.kind == '"' && `"`+m.value.text+`"` != k.def {
-			d.warn(m.at, join(s.path, name), `is not used by the strategy "consistent-hash"`)
+		usedBy := map[string]string{"strategy": c.Strategy, "cookieName": ByCookie, "headerName": ByHeader}[name]
+		if k := s.key.child(name); ok && (!c.Enabled || c.Strategy != usedBy) && m.value.kind == '"' && `"`+m.value.text+`"` != k.def {
+			d.warn(m.at, join(s.path, name), reason)
 		}
 	}
 }
 
-// endRouting holds that a key is there when it is asked for.
-func endRouting(d *decoder, s section) {
-	enable, _ := s.has("enableBearerAuth")
-	bearer, hasKey := s.has("bearerAuthKey")
-	switch r := d.t.Routing; {
-	case r.EnableBearerAuth && !hasKey:
-		d.fail(enable.value.at, join(s.path, "enableBearerAuth"), `is true and needs "bearerAuthKey"`)
-	case !r.EnableBearerAuth && r.BearerAuthKey != "":
-		d.warn(bearer.at, join(s.path, "bearerAuthKey"), "is not asked for, because enableBearerAuth is false")
+// endTracing says what is given and not used.
+func endTracing(d *decoder, s section) {
+	if d.t.Tracing.Endpoint != "" || d.getenv(envTracing) != "" {
+		return
 	}
-}
-
-// shortSecrets warns of secrets that can be guessed.
-func shortSecrets(s *Settings, warn func(path string)) {
-	for _, c := range []struct {
-		path  string
-		value Secret
-	}{
-		{"systemConfig.cluster.secret", s.Cluster.Secret},
-		{"systemConfig.cluster.adminToken", s.Cluster.AdminToken},
-		{"systemConfig.routing.bearerAuthKey", s.Routing.BearerAuthKey},
-	} {
-		if n := len(c.value); n > 0 && n < minSecret {
-			warn(c.path)
+	for _, name := range []string{"headers", "sampleRatio"} {
+		if m, ok := s.has(name); ok {
+			d.warn(m.at, join(s.path, name), `is not used without "endpoint"`)
 		}
 	}
 }

@@ -53,11 +53,7 @@ func schemaOf(k *key) object {
 		s["propertyNames"] = object{"pattern": namePattern}
 		s["additionalProperties"] = schemaOf(k.child("*"))
 	case kindList:
-		s["type"] = "array"
-		s["items"] = schemaOf(k.child("[]"))
-		if k.laterItems != "" {
-			s["maxItems"] = 0
-		}
+		schemaOfList(k, s)
 	case kindBool:
 		s["type"] = "boolean"
 		for value := range k.laterValues {
@@ -66,6 +62,15 @@ func schemaOf(k *key) object {
 	case kindMillis:
 		s["type"] = "integer"
 		s["minimum"], s["maximum"] = minTime.Milliseconds(), maxTime.Milliseconds()
+		if k.zero {
+			s["minimum"] = 0
+			s["not"] = object{"exclusiveMinimum": 0, "exclusiveMaximum": minTime.Milliseconds()}
+		}
+	case kindCount, kindNumber:
+		s["type"] = map[bool]string{true: "integer", false: "number"}[k.kind == kindCount]
+		s["minimum"], s["maximum"] = k.min, k.max
+	case kindChoice:
+		schemaOfChoice(k, s)
 	case kindStrings:
 		s["type"] = "array"
 		s["items"] = schemaOfString(k, object{})
@@ -73,11 +78,51 @@ func schemaOf(k *key) object {
 		s["type"] = "object"
 		s["additionalProperties"] = schemaOfString(k, object{})
 	case kindAny:
-		s["type"] = "string"
+		if !k.unused {
+			s["type"] = "string"
+		}
 	default:
 		schemaOfString(k, s)
 	}
 	return s
+}
+
+// schemaOfList allows strings that stand for objects, and an object that stands for the list.
+func schemaOfList(k *key, s object) {
+	row := k.child("[]")
+	items := schemaOf(row)
+	if row.plain != "" {
+		items = object{"anyOf": []object{schemaOf(row.child(row.plain)), items}}
+	}
+	list := object{"type": "array", "items": items}
+	if k.keyed == "" {
+		s["type"], s["items"] = list["type"], list["items"]
+		return
+	}
+	s["anyOf"] = []object{list, {
+		"type":          "object",
+		"propertyNames": object{"pattern": namePattern},
+		"additionalProperties": object{"anyOf": []object{
+			schemaOf(row.child("servers")), keyedEntry(row, k.keyed),
+		}},
+	}}
+}
+
+// keyedEntry is an item of a list whose name stands before it; one inside is any text.
+func keyedEntry(row *key, name string) object {
+	entry := schemaOf(row)
+	delete(entry, "required")
+	properties := entry["properties"].(object)
+	properties[name] = object{"type": "string", "description": "A title for people."}
+	return entry
+}
+
+func schemaOfChoice(k *key, s object) {
+	choices := []object{{"const": everything}, {"$ref": "#/$defs/variable"}}
+	if k.laterItems == "" {
+		choices = append(choices, object{"type": "array", "items": schemaOfString(k, object{})})
+	}
+	s["anyOf"] = choices
 }
 
 func schemaOfObject(k *key, s object) {
@@ -117,27 +162,43 @@ func schemaOfString(k *key, s object) object {
 
 // between are rules over several keys, by the path of their section.
 var between = map[string]object{
-	"mcpServers.*": {"oneOf": []object{
-		{"required": []string{"command"}, "properties": object{
-			"headers": object{"maxProperties": 0},
-			"type":    object{"not": object{"const": StreamableHTTP}},
-		}},
-		{"required": []string{"url"}, "properties": object{
-			"args": object{"maxItems": 0}, "env": object{"maxProperties": 0},
-			"type": object{"not": object{"const": Stdio}},
-		}},
-	}},
+	"mcpServers.*": {
+		"oneOf": []object{
+			{"required": []string{"command"}, "properties": object{
+				"headers": object{"maxProperties": 0},
+				"type":    object{"not": object{"enum": []string{StreamableHTTP, SSE}}},
+			}},
+			{"required": []string{"url"}, "properties": object{
+				"args": object{"maxItems": 0}, "env": object{"maxProperties": 0},
+				"type":             object{"not": object{"const": Stdio}},
+				"isolation":        object{"not": object{"const": PerSession}},
+				"perSessionClient": object{"const": false},
+			}},
+		},
+		"dependentSchemas": object{"maxProcesses": perSession, "warm": perSession, "idleTimeoutMs": perSession},
+	},
 	"systemConfig.cluster": {
 		"if": object{"required": []string{"enabled", "mode"}, "properties": object{
 			"enabled": object{"const": true}, "mode": object{"const": string(Node)}}},
 		"then": object{"required": []string{"node"}, "properties": object{
 			"node": object{"required": []string{"coordinatorUrl"}}}},
 	},
-	"systemConfig.routing": {
-		"if":   object{"required": []string{"enableBearerAuth"}, "properties": object{"enableBearerAuth": object{"const": true}}},
-		"then": object{"required": []string{"bearerAuthKey"}},
+	"": {
+		"if": object{"required": []string{"systemConfig"}, "properties": object{"systemConfig": object{
+			"required": []string{"routing"}, "properties": object{"routing": object{
+				"required": []string{"enableBearerAuth"}, "properties": object{"enableBearerAuth": object{"const": true}}}}}}},
+		"then": object{"anyOf": []object{
+			{"required": []string{"bearerKeys"}},
+			{"properties": object{"systemConfig": object{"properties": object{"routing": object{"required": []string{"bearerAuthKey"}}}}}},
+		}},
 	},
 }
+
+// perSession holds of a server that has a process for each session.
+var perSession = object{"anyOf": []object{
+	{"required": []string{"isolation"}, "properties": object{"isolation": object{"not": object{"const": Shared}}}},
+	{"required": []string{"perSessionClient"}, "properties": object{"perSessionClient": object{"const": true}}},
+}}
 
 // unquote is the text of a JSON string, or the JSON itself.
 func unquote(value string) string {

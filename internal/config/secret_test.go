@@ -20,7 +20,9 @@ func secretFile() string {
     "b": {"url": "https://h/` + canary + `?key=${KEY}", "headers": {"Authorization": "Bearer ` + canary + `"}}
   },
   "users": [{"username": "u", "password": "$2b$10$c4n4ry` + strings.Repeat(".", 47) + `"}],
+  "bearerKeys": [{"name": "k", "token": "` + canary + `-of-the-list"}],
   "systemConfig": {
+    "tracing": {"endpoint": "http://h", "headers": {"Authorization": "` + canary + `"}},
     "cluster": {"secret": "` + canary + `", "adminToken": "${KEY}", "redis": {"url": "redis://u:` + canary + `@h"}},
     "routing": {"bearerAuthKey": "` + canary + `"}
   }
@@ -36,7 +38,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		t.Fatal("the canaries did not arrive, so the rest of this test would show nothing")
 	}
 	var out bytes.Buffer
-	for _, v := range []any{*s, s, s.Servers, s.Servers[0], &s.Servers[1], s.Users, s.Users[0], s.Cluster, &s.Cluster.Redis, s.Routing,
+	for _, v := range []any{*s, s, s.Servers, s.Servers[0], &s.Servers[1], s.Users, s.Users[0], s.BearerKeys, &s.BearerKeys[0], s.Tracing, s.Tracing.Headers, s.Cluster, &s.Cluster.Redis, s.Routing,
 		s.Cluster.Secret, &s.Cluster.Secret, s.Users[0].PasswordHash, []Secret{canary}, map[string]Secret{"k": canary}, s.Warnings} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%e", "%c", "%U", "%o", "%-50v", "%.3s", "%j"} {
 			fmt.Fprintf(&out, verb+"\n", v)
@@ -124,6 +126,15 @@ func TestSecretsAreNotInErrors(t *testing.T) {
 		`{"mcpServers": {"a": {"url": "http://h", "headers": {"A": "§\n"}}}}`,
 		`{"mcpServers": {"a": {"url": "http://h", "type": "${KEY}"}}}`,
 		`{"users": [{"username": "u", "password": "§"}]}`,
+		`{"bearerKeys": ["§"]}`,
+		`{"bearerKeys": [{"name": "k", "token": "§ §"}]}`,
+		`{"bearerKeys": [{"name": "k", "token": "§"}, {"name": "l", "token": "§"}]}`,
+		`{"bearerKeys": {"§": 1}}`,
+		`{"bearerKeys": [{"name": "${KEY}\n", "token": "§", "allowedGroups": ["${KEY}"], "accessType": "${KEY}", "id": "${KEY} "}]}`,
+		`{"groups": [{"name": "${KEY}"}, {"name": "${KEY}", "servers": ["${KEY}", "${KEY}", {"name": "a", "tools": "${KEY}"}]}]}`,
+		`{"mcpServers": {"c4n4-near": {"command": "x"}}, "groups": [{"name": "g", "servers": ["${KEY}"]}]}`,
+		`{"systemConfig": {"tracing": {"endpoint": "http://u:§@h"}}}`,
+		`{"systemConfig": {"tracing": {"endpoint": "http://h", "headers": {"A: §": ""}}}}`,
 		`{"users": [{"username": "${KEY}\n", "password": 1}]}`,
 	} {
 		s, err := Parse("f.json", []byte(c(file)), env("KEY", canary))

@@ -35,7 +35,8 @@ const (
 type Server struct {
 	// Name follows the rule for names and is unique.
 	Name string
-	// Type is Stdio with Command, and StreamableHTTP or SSE with URL.
+	// Type is Stdio with Command. With URL it is StreamableHTTP or SSE, or empty where the
+	// settings do not say which of the two the server speaks.
 	Type    string
 	Command string
 	Args    []string
@@ -74,12 +75,22 @@ type shownServer struct {
 	Env     []string `json:",omitempty"` // names only
 	URL     string   `json:",omitempty"` // scheme and host only
 	Headers []string `json:",omitempty"` // names only
+
+	Isolation    string        `json:",omitempty"`
+	MaxProcesses int           `json:",omitempty"`
+	Warm         int           `json:",omitempty"`
+	IdleTimeout  time.Duration `json:",omitempty"`
+	StartTimeout time.Duration `json:",omitempty"`
+	CallTimeout  time.Duration `json:",omitempty"`
+	Weight       int           `json:",omitempty"`
 }
 
 func (s Server) shown() shownServer {
 	return shownServer{
 		Name: s.Name, Type: s.Type, Enabled: s.Enabled, Command: s.Command, Args: len(s.Args),
 		Env: slices.Sorted(maps.Keys(s.Env)), URL: origin(s.URL), Headers: slices.Sorted(maps.Keys(s.Headers)),
+		Isolation: s.Isolation, MaxProcesses: s.MaxProcesses, Warm: s.Warm, IdleTimeout: s.IdleTimeout,
+		StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout, Weight: s.Weight,
 	}
 }
 

@@ -47,9 +47,76 @@ var examples = map[string]struct{ file, value string }{
 	"systemConfig.routing.bearerAuthKey":                    {`{"systemConfig": {"routing": {%s}}}`, `"0123456789abcdef"`},
 	"systemConfig.routing.allowedHosts":                     {`{"systemConfig": {"routing": {%s}}}`, `["h"]`},
 	"systemConfig.routing.allowedOrigins":                   {`{"systemConfig": {"routing": {%s}}}`, `["http://h"]`},
+	"mcpServers.*.startTimeout":                             {`{"mcpServers": {"s": {"command": "x", %s}}}`, `1000`},
+	"mcpServers.*.callTimeout":                              {`{"mcpServers": {"s": {"command": "x", %s}}}`, `1000`},
+	"mcpServers.*.weight":                                   {`{"mcpServers": {"s": {"command": "x", %s}}}`, `100`},
+	"mcpServers.*.isolation":                                {`{"mcpServers": {"s": {"command": "x", %s}}}`, `"session"`},
+	"mcpServers.*.perSessionClient":                         {`{"mcpServers": {"s": {"command": "x", %s}}}`, `true`},
+	"mcpServers.*.maxProcesses":                             {`{"mcpServers": {"s": {"command": "x", "isolation": "session", %s}}}`, `1`},
+	"mcpServers.*.warm":                                     {`{"mcpServers": {"s": {"command": "x", "isolation": "session", %s}}}`, `16`},
+	"mcpServers.*.idleTimeoutMs":                            {`{"mcpServers": {"s": {"command": "x", "isolation": "session", %s}}}`, `0`},
+	"systemConfig.cluster.coordinator.drainTimeout":         {`{"systemConfig": {"cluster": {"coordinator": {%s}}}}`, `20000`},
+	"systemConfig.cluster.node.weight":                      {`{"systemConfig": {"cluster": {"node": {%s}}}}`, `3`},
+	"systemConfig.cluster.node.drainTimeout":                {`{"systemConfig": {"cluster": {"node": {%s}}}}`, `20000`},
+	"systemConfig.limits.maxBody":                           {`{"systemConfig": {"limits": {%s}}}`, `1024`},
+	"systemConfig.limits.headerTimeout":                     {`{"systemConfig": {"limits": {%s}}}`, `20000`},
+	"systemConfig.limits.bodyTimeout":                       {`{"systemConfig": {"limits": {%s}}}`, `20000`},
+	"systemConfig.limits.idleTimeout":                       {`{"systemConfig": {"limits": {%s}}}`, `20000`},
+	"systemConfig.tracing.endpoint":                         {`{"systemConfig": {"tracing": {%s}}}`, `"http://localhost:4318"`},
+	"systemConfig.tracing.headers":                          {`{"systemConfig": {"tracing": {"endpoint": "http://h", %s}}}`, `{"Authorization": "x"}`},
+	"systemConfig.tracing.sampleRatio":                      {`{"systemConfig": {"tracing": {"endpoint": "http://h", %s}}}`, `0.25`},
+	"groups[].name":                                         {`{"groups": [{%s}]}`, `"g"`},
+	"groups[].id":                                           {`{"groups": [{"name": "g", %s}]}`, `"0b1c"`},
+	"groups[].description":                                  {`{"groups": [{"name": "g", %s}]}`, `"A note."`},
+	"groups[].servers[].name":                               {`{"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "g", "servers": [{%s}]}]}`, `"s"`},
+	"groups[].servers[].tools":                              {`{"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "g", "servers": [{"name": "s", %s}]}]}`, `["read"]`},
+	"bearerKeys[].name":                                     {`{"bearerKeys": [{"token": "0123456789abcdef", %s}]}`, `"k"`},
+	"bearerKeys[].id":                                       {`{"bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `"0b1c"`},
+	"bearerKeys[].token":                                    {`{"bearerKeys": [{"name": "k", %s}]}`, `"0123456789abcdef"`},
+	"bearerKeys[].enabled":                                  {`{"bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `false`},
+	"bearerKeys[].accessType":                               {`{"bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `"custom"`},
+	"bearerKeys[].allowedGroups":                            {`{"groups": [{"name": "g"}], "bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `["g"]`},
+	"bearerKeys[].allowedServers":                           {`{"mcpServers": {"s": {"command": "x"}}, "bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `["s"]`},
 	"users[].username":                                      {`{"users": [{"password": "$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa.", %s}]}`, `"a"`},
 	"users[].password":                                      {`{"users": [{"username": "a", %s}]}`, `"$2b$10$Vt7krIvjNgyN67LXqly0uOcTpN0LI55cYRbcKC71pUDAP0nJ7RPa."`},
 	"users[].isAdmin":                                       {`{"users": [` + strings.TrimSuffix(user("a"), "}") + `, %s}]}`, `true`},
+}
+
+// agreements has, for each option with one value that is accepted because it holds anyway, a
+// file with %s in the option's place, that value, and one that is refused.
+var agreements = map[string]struct{ file, accepted, refused string }{
+	"mcpServers.*.startOnDemand":                {`{"mcpServers": {"s": {"command": "x", %s}}}`, `false`, `true`},
+	"mcpServers.*.visibility":                   {`{"mcpServers": {"s": {"command": "x", %s}}}`, `"public"`, `"private"`},
+	"systemConfig.routing.bearerAuthHeaderName": {`{"systemConfig": {"routing": {%s}}}`, `"Authorization"`, `"X-Key"`},
+	"systemConfig.routing.skipAuth":             {`{"systemConfig": {"routing": {%s}}}`, `false`, `true`},
+	"groups[].servers[].prompts":                {groupOf, `"all"`, `["p"]`},
+	"groups[].servers[].resources":              {groupOf, `"all"`, `["r"]`},
+	"groups[].visibility":                       {`{"groups": [{"name": "g", %s}]}`, `"public"`, `"private"`},
+	"bearerKeys[].kind":                         {`{"bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`, `"system"`, `"user"`},
+}
+
+const groupOf = `{"mcpServers": {"s": {"command": "x"}}, "groups": [{"name": "g", "servers": [{"name": "s", %s}]}]}`
+
+// unusedKeys has a file for each option that is accepted and named in a warning.
+var unusedKeys = map[string]string{
+	"mcpServers.*.description":     `{"mcpServers": {"s": {"command": "x", %s}}}`,
+	"mcpServers.*.owner":           `{"mcpServers": {"s": {"command": "x", %s}}}`,
+	"mcpServers.*.sharedWithUsers": `{"mcpServers": {"s": {"command": "x", %s}}}`,
+	"groups[].owner":               `{"groups": [{"name": "g", %s}]}`,
+	"groups[].sharedWithUsers":     `{"groups": [{"name": "g", %s}]}`,
+	"bearerKeys[].owner":           `{"bearerKeys": [{"name": "k", "token": "0123456789abcdef", %s}]}`,
+	"users[].email":                `{"users": [` + strings.TrimSuffix(user("a"), "}") + `, %s}]}`,
+	"users[].ssoUserId":            `{"users": [` + strings.TrimSuffix(user("a"), "}") + `, %s}]}`,
+}
+
+// option puts a key and its value into a file.
+func option(file, name, value string) string {
+	return strings.Replace(file, "%s", `"`+name+`": `+value, 1)
+}
+
+// without takes the place of the key out of a file.
+func without(file string) string {
+	return strings.Replace(strings.Replace(file, ", %s", "", 1), "%s", "", 1)
 }
 
 // leaves are the rows that are options and not sections.
@@ -81,6 +148,10 @@ func TestEveryOptionIsReadOrRefused(t *testing.T) {
 		case k.path == "$schema": // belongs to the editor
 		case k.later != "":
 			refusedAsLater(t, k)
+		case k.unused:
+			warnsOfUnused(t, k)
+		case agreements[k.path].file != "":
+			agrees(t, k)
 		case k.read == nil:
 			t.Errorf("%s is neither read nor refused", k.path)
 		default:
@@ -101,12 +172,11 @@ func changes(t *testing.T, k *key) {
 		t.Errorf("%s has no example in this test", k.path)
 		return
 	}
-	with := strings.Replace(example.file, "%s", `"`+k.name+`": `+example.value, 1)
-	without := strings.Replace(strings.Replace(example.file, ", %s", "", 1), "%s", "", 1)
+	with := option(example.file, k.name, example.value)
 	got, err := outcome(with)
-	before, _ := outcome(without)
+	before, _ := outcome(without(example.file))
 	if maps.Equal(got, before) {
-		t.Errorf("%s: %s means the same as %s", k.path, with, without)
+		t.Errorf("%s: %s means the same as %s", k.path, with, without(example.file))
 	}
 	_, later := k.laterValues[example.value]
 	if refused := err != nil && strings.Contains(err.Error(), "not yet supported"); refused != later {
@@ -117,14 +187,38 @@ func changes(t *testing.T, k *key) {
 	}
 }
 
+// agrees holds that the one value changes nothing, not even a warning, and another is refused.
+func agrees(t *testing.T, k *key) {
+	t.Helper()
+	a := agreements[k.path]
+	got, err := outcome(option(a.file, k.name, a.accepted))
+	before, _ := outcome(without(a.file))
+	if err != nil || !maps.Equal(got, before) {
+		t.Errorf("%s: %s: %v, %v; want %v", k.path, a.accepted, got, err, before)
+	}
+	if _, err := outcome(option(a.file, k.name, a.refused)); err == nil || !strings.Contains(err.Error(), k.name+": ") {
+		t.Errorf("%s: %s: %v; want it refused", k.path, a.refused, err)
+	}
+}
+
+// warnsOfUnused holds that the key is named in a warning, whatever its value, and does nothing else.
+func warnsOfUnused(t *testing.T, k *key) {
+	t.Helper()
+	for _, value := range []string{`"x"`, `null`, `["x"]`} {
+		s, err := Parse("f.json", []byte(option(unusedKeys[k.path], k.name, value)), env())
+		if err != nil || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "not used by this MCPHub, and ignored: ") || !strings.HasSuffix(s.Warnings[0], "."+k.name) {
+			t.Errorf("%s: %s: %+v, %v; want one warning that names it", k.path, value, s, err)
+		}
+	}
+}
+
 func refusedAsLater(t *testing.T, k *key) {
 	t.Helper()
 	option := `"` + k.name + `": 1`
 	file := map[string]string{
 		"mcpServers.*":         `{"mcpServers": {"s": {"command": "x", ` + option + `}}}`,
 		"systemConfig.routing": `{"systemConfig": {"routing": {` + option + `}}}`,
-		"users[]":              `{"users": [` + strings.TrimSuffix(user("a"), "}") + `, ` + option + `}]}`,
-		"groups[]":             `{"groups": [{` + option + `}]}`,
+		"groups[].servers[]":   strings.Replace(groupOf, "%s", option, 1),
 	}[parentPath(k)]
 	_, err := Parse("f.json", []byte(file), env())
 	if err == nil || !strings.Contains(err.Error(), "known, but not yet supported: ") || strings.Contains(err.Error(), "\n") {

@@ -39,6 +39,18 @@ type member struct {
 	value *element
 }
 
+// find walks down objects by the names of their keys.
+func (e *element) find(path ...string) (m member, ok bool) {
+	for _, name := range path {
+		m, ok = section{e: e}.has(name)
+		if !ok {
+			return member{}, false
+		}
+		e = m.value
+	}
+	return m, ok
+}
+
 // found says what kind of value e is.
 func (e *element) found() string {
 	switch e.kind {
