@@ -127,9 +127,9 @@ func badPaths() []badCase {
 		"/mcpx":                             {404, "/mcp"},
 		"/MCP":                              {404, "/mcp"},
 		"/nowhere":                          {404, "/mcp"},
-		"/api":                              {404, "/api/cluster"},
-		"/api/cluster":                      {404, "/api/cluster"},
-		"/api/cluster/nothing":              {404, "/api/cluster"},
+		"/api":                              {404, "/api/openapi.json"},
+		"/api/cluster":                      {404, "/api/openapi.json"},
+		"/api/cluster/nothing":              {404, "/api/openapi.json"},
 		"http://localhost/mcp":              {400, "path"},
 	} {
 		out = append(out, badCase{"path " + path[:min(len(path), 40)], post(path, ping), c.want, c.says})

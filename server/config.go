@@ -63,6 +63,17 @@ type Config struct {
 	// IdleTime is how long a connection is kept between requests. Zero means 120 s.
 	IdleTime time.Duration
 
+	// MaxFollowers is how many clients may follow the events here at one time. Zero means 100.
+	MaxFollowers int
+	// EventPoll is the time between looks for new events while somebody follows them. Zero means
+	// 500 ms.
+	EventPoll time.Duration
+	// KeepAlive is the time between signs of life in a stream of events. Zero means 15 s.
+	KeepAlive time.Duration
+	// FollowStall is how long one who follows may take to accept a piece of the stream. Zero
+	// means 30 s.
+	FollowStall time.Duration
+
 	// StartWait is the longest time that connections wait at the start for this replica to learn
 	// who its nodes are; a replica that is asked before would refuse what its siblings serve.
 	// Zero means 2 s.
@@ -89,7 +100,8 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.BodyTime, 30 * time.Second}, {&c.BodyGrace, 5 * time.Second}, {&c.HeaderTime, 10 * time.Second},
 		{&c.IdleTime, 120 * time.Second}, {&c.DrainTime, 30 * time.Second},
-		{&c.StartWait, 2 * time.Second},
+		{&c.StartWait, 2 * time.Second}, {&c.EventPoll, 500 * time.Millisecond}, {&c.KeepAlive, 15 * time.Second},
+		{&c.FollowStall, 30 * time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.def
@@ -98,6 +110,9 @@ func (c Config) withDefaults() Config {
 	c.Strategy = cmp.Or(c.Strategy, StrategyHash)
 	c.CookieName = cmp.Or(c.CookieName, "MCPHUB_NODE")
 	c.HeaderName = cmp.Or(c.HeaderName, "X-MCPHub-Node")
+	if c.MaxFollowers <= 0 {
+		c.MaxFollowers = 100
+	}
 	for _, n := range []struct {
 		at  *int64
 		def int64

@@ -44,21 +44,40 @@ type Store interface {
 	Session(ctx context.Context, id store.SessionID) (store.Session, error)
 	Sessions(ctx context.Context, cursor string, limit int) (page []store.Session, next string, err error)
 	CountSessions(ctx context.Context) (int, error)
+	// Events are the last ones, newest first; EventsAfter are those after an id, oldest first.
 	Events(ctx context.Context, limit int) ([]store.Event, error)
+	EventsAfter(ctx context.Context, id string, limit int) ([]store.Event, error)
+	Coordinators(ctx context.Context) ([]store.Coordinator, error)
 }
 
-// Groups is the book of groups; *router.Groups is one. Reading never blocks.
+// Groups is the book of groups; *router.Groups is one. Reading never blocks, and what is read is
+// not to be changed.
 type Groups interface {
-	// Group finds a group by name. The servers of it are not to be changed.
 	Group(name string) (store.Group, bool)
-	// List is all of them, by name.
+	// List is all of them, by name. Those of the settings file have a zero Updated.
 	List() []store.Group
-	// Revision is another number whenever a group has changed; below zero, they were never read.
+	// Revision is another number whenever a group has changed.
 	Revision() int64
-	// Put makes a group or replaces it; Delete removes one.
-	Put(ctx context.Context, g store.Group, create bool) error
+	// Loaded says whether those in Redis were read: until then one that is not found may exist.
+	Loaded() bool
+	// Put makes a group or replaces it; Delete removes one. fleet is what is known of the nodes.
+	Put(ctx context.Context, g store.Group, create bool, fleet *store.Snapshot) error
 	Delete(ctx context.Context, name string) error
 }
+
+// noGroups is a book in which nothing stands.
+type noGroups struct{}
+
+func (noGroups) Group(string) (store.Group, bool) { return store.Group{}, false }
+func (noGroups) List() []store.Group              { return nil }
+func (noGroups) Revision() int64                  { return 0 }
+func (noGroups) Loaded() bool                     { return true }
+
+func (noGroups) Put(context.Context, store.Group, bool, *store.Snapshot) error {
+	return refuse(http.StatusNotFound, "this hub keeps no groups")
+}
+
+func (noGroups) Delete(context.Context, string) error { return store.ErrNotFound }
 
 // Deps are what the front doors open on. Web may be nil; then there is no page.
 type Deps struct {

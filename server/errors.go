@@ -58,6 +58,30 @@ var routed = []struct {
 	{router.ErrMethod, http.StatusMethodNotAllowed},
 }
 
+// told gives errors that come as they are their status, and a text where their own is not for
+// strangers.
+var told = []struct {
+	err    error
+	status int
+	says   string // empty: the error's own text
+}{
+	{heartbeat.ErrAddress, http.StatusForbidden, ""},
+	{heartbeat.ErrUnproven, http.StatusForbidden, ""},
+	{heartbeat.ErrRecord, http.StatusBadRequest, ""},
+	{router.ErrGroupFixed, http.StatusConflict, ""},
+	{router.ErrGroupName, http.StatusConflict, ""},
+	{store.ErrCursor, http.StatusBadRequest, "cursor: not one that this call has given; start without one"},
+	{store.ErrEpoch, http.StatusConflict, ""},
+	{store.ErrEnded, http.StatusNotFound, "the session has ended"},
+	{store.ErrExists, http.StatusConflict, "there is such a thing already"},
+	{store.ErrNotFound, http.StatusNotFound, "there is no such thing"},
+	{store.ErrTooMany, http.StatusConflict, ""},
+	{store.ErrInvalid, http.StatusBadRequest, ""},
+	{store.ErrSchema, http.StatusServiceUnavailable, store.ErrSchema.Error()},
+	{store.ErrUnavailable, http.StatusServiceUnavailable, "Redis is not available at the moment; try again"},
+	{context.Canceled, statusGone, "the client went away"},
+}
+
 // outside turns any error into what may be told. known is false where the detail belongs in
 // the log, because the outside learns nothing of it.
 func outside(err error) (p *problem, known bool) {
@@ -73,23 +97,7 @@ func outside(err error) (p *problem, known bool) {
 	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
 		return fromEcho(e), true
 	}
-	for _, c := range []struct {
-		err    error
-		status int
-		says   string // empty: the error's own text
-	}{
-		{heartbeat.ErrAddress, http.StatusForbidden, ""},
-		{heartbeat.ErrUnproven, http.StatusForbidden, ""},
-		{heartbeat.ErrRecord, http.StatusBadRequest, ""},
-		{store.ErrCursor, http.StatusBadRequest, "cursor: not one that this call has given; start without one"},
-		{store.ErrEpoch, http.StatusConflict, ""},
-		{store.ErrEnded, http.StatusNotFound, "the session has ended"},
-		{store.ErrNotFound, http.StatusNotFound, "there is no such thing"},
-		{store.ErrInvalid, http.StatusBadRequest, ""},
-		{store.ErrSchema, http.StatusServiceUnavailable, store.ErrSchema.Error()},
-		{store.ErrUnavailable, http.StatusServiceUnavailable, "Redis is not available at the moment; try again"},
-		{context.Canceled, statusGone, "the client went away"},
-	} {
+	for _, c := range told {
 		if errors.Is(err, c.err) {
 			p := refuse(c.status, c.says)
 			if c.says == "" {
@@ -123,7 +131,7 @@ func fromRouter(e *router.Error) *problem {
 func fromEcho(e *echo.HTTPError) *problem {
 	switch e.Code {
 	case http.StatusNotFound:
-		return refuse(http.StatusNotFound, "there is nothing at this path; MCP is at /mcp and /mcp/<server>, the REST calls are under /api/cluster")
+		return refuse(http.StatusNotFound, "there is nothing at this path; MCP is at /mcp, /mcp/<server> and /mcp/<group>, the REST calls are listed at /api/openapi.json")
 	case http.StatusMethodNotAllowed:
 		return refuse(http.StatusMethodNotAllowed, "this path does not take this method; see the Allow header")
 	}

@@ -65,10 +65,7 @@ func (k *clientKey) limit(groups Groups) *router.Limit {
 	if k.all {
 		return nil
 	}
-	var rev int64
-	if groups != nil {
-		rev = groups.Revision()
-	}
+	rev := groups.Revision()
 	if c := k.cut.Load(); c != nil && c.rev == rev {
 		return c.limit
 	}
@@ -85,9 +82,6 @@ func (k *clientKey) compute(groups Groups) *router.Limit {
 		ids = append(ids, id)
 	}
 	for name := range k.groups {
-		if groups == nil {
-			break
-		}
 		g, _ := groups.Group(name) // one that is not there offers nothing
 		for _, s := range g.Servers {
 			if s.Tools == nil {

@@ -18,21 +18,31 @@ const (
 
 // receive reads a node's body into v.
 func (s *Server) receive(c echo.Context, limit int64, v any) error {
-	r := c.Request()
-	if !isJSON(r.Header.Get("Content-Type")) {
-		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
-	}
-	if r.Header.Get("Content-Encoding") != "" {
-		return refuse(http.StatusUnsupportedMediaType, "compressed bodies are not accepted")
-	}
-	body, p := s.read(c.Response(), r, limit)
-	if p != nil {
-		return p
+	body, err := s.readJSON(c, limit)
+	if err != nil {
+		return err
 	}
 	if err := decodeStrict(body, v); err != nil {
 		return refuse(http.StatusBadRequest, err.Error())
 	}
 	return nil
+}
+
+// readJSON reads the body of a REST call. That its Content-Type must be JSON keeps out the
+// forms that a page of any origin may send.
+func (s *Server) readJSON(c echo.Context, limit int64) ([]byte, error) {
+	r := c.Request()
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return nil, refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "compressed bodies are not accepted")
+	}
+	body, p := s.read(c.Response(), r, limit)
+	if p != nil {
+		return nil, p
+	}
+	return body, nil
 }
 
 func (s *Server) register(c echo.Context) error {

@@ -14,6 +14,15 @@ func (s *Server) health(c echo.Context) error {
 	return answer(c, http.StatusOK, healthView{Status: "ok", ID: string(s.cfg.Coordinator), Mode: s.cfg.Mode})
 }
 
+// metrics shows the figures of this process, to whoever may make management calls.
+func (s *Server) metrics(c echo.Context) error {
+	if s.deps.Metrics == nil {
+		return refuse(http.StatusNotFound, "there are no metrics here")
+	}
+	s.deps.Metrics.ServeHTTP(c.Response(), c.Request())
+	return nil
+}
+
 // ready says whether a balancer should send requests here. A replica that works from what it
 // last knew is ready and says that it is degraded.
 func (s *Server) ready(c echo.Context) error {

@@ -17,8 +17,10 @@ import (
 )
 
 // succeed answers in the guide's shape.
-func succeed(c echo.Context, data any) error {
-	return answer(c, http.StatusOK, struct {
+func succeed(c echo.Context, data any) error { return succeedWith(c, http.StatusOK, data) }
+
+func succeedWith(c echo.Context, status int, data any) error {
+	return answer(c, status, struct {
 		Success bool `json:"success"`
 		Data    any  `json:"data"`
 	}{true, data})
@@ -36,10 +38,17 @@ func answer(c echo.Context, status int, v any) error {
 	return c.Blob(status, wire.TypeJSON, body)
 }
 
-// query reads the parameters that a call knows and refuses all others: one that is not
+// queryKey is where a route leaves its parameters for its handler.
+const queryKey = "query"
+
+func queryOf(c echo.Context) url.Values {
+	q, _ := c.Get(queryKey).(url.Values)
+	return q
+}
+
+// readQuery reads the parameters that a route lists and refuses all others: one that is not
 // understood would change the answer the caller believes to get.
-func query(c echo.Context, known ...string) (url.Values, error) {
-	raw := c.Request().URL.RawQuery
+func readQuery(raw string, known []param) (url.Values, error) {
 	if raw == "" {
 		return nil, nil
 	}
@@ -48,21 +57,26 @@ func query(c echo.Context, known ...string) (url.Values, error) {
 		return nil, refuse(http.StatusBadRequest, "the query is not well formed")
 	}
 	for name, v := range values {
-		if !slices.Contains(known, name) {
+		i := slices.IndexFunc(known, func(p param) bool { return p.name == name })
+		if i < 0 {
 			return nil, refuse(http.StatusBadRequest, "the query parameter "+name+" is not supported here"+listed(known))
 		}
-		if len(v) > 1 {
+		if len(v) > 1 && !known[i].repeats {
 			return nil, refuse(http.StatusBadRequest, "the query parameter "+name+" may come only once")
 		}
 	}
 	return values, nil
 }
 
-func listed(known []string) string {
+func listed(known []param) string {
 	if len(known) == 0 {
 		return "; this call takes none"
 	}
-	return "; this call takes " + strings.Join(known, ", ")
+	names := make([]string, len(known))
+	for i, p := range known {
+		names[i] = p.name
+	}
+	return "; this call takes " + strings.Join(names, ", ")
 }
 
 // limitOf reads limit: 1 to 1000, and 100 if absent.
@@ -79,9 +93,6 @@ func limitOf(q url.Values) (int, error) {
 }
 
 func (s *Server) status(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	st := statusView{
 		Enabled: s.cfg.ClusterEnabled, Mode: s.cfg.Mode, NodeID: "coordinator",
 		CoordinatorID: string(s.cfg.Coordinator), Version: s.cfg.Version, InFlight: s.InFlight(),
@@ -89,6 +100,7 @@ func (s *Server) status(c echo.Context) error {
 	}
 	st.Stats = statsOf(s.deps.Fleet.Snapshot())
 	st.Stats.Sessions = s.sessions(c)
+	st.Warnings = s.warnings(c)
 	return succeed(c, st)
 }
 
@@ -103,10 +115,7 @@ func (s *Server) sessions(c echo.Context) int {
 }
 
 func (s *Server) listNodes(c echo.Context) error {
-	q, err := query(c, "active")
-	if err != nil {
-		return err
-	}
+	q := queryOf(c)
 	active := false
 	switch q.Get("active") {
 	case "", "false":
@@ -125,9 +134,6 @@ func (s *Server) listNodes(c echo.Context) error {
 }
 
 func (s *Server) showNode(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	id := c.Param("id")
 	if err := wire.CheckName("node id", id); err != nil {
 		return refuse(http.StatusBadRequest, err.Error())
@@ -140,16 +146,10 @@ func (s *Server) showNode(c echo.Context) error {
 }
 
 func (s *Server) listServers(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	return succeed(c, serversOf(s.deps.Fleet.Snapshot()))
 }
 
 func (s *Server) listReplicas(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	id := c.Param("id")
 	if err := wire.CheckName("server", id); err != nil {
 		return refuse(http.StatusBadRequest, err.Error())
@@ -162,10 +162,7 @@ func (s *Server) listReplicas(c echo.Context) error {
 }
 
 func (s *Server) listSessions(c echo.Context) error {
-	q, err := query(c, "cursor", "limit")
-	if err != nil {
-		return err
-	}
+	q := queryOf(c)
 	limit, err := limitOf(q)
 	if err != nil {
 		return err
@@ -203,9 +200,6 @@ func isSessionID(s string) bool {
 }
 
 func (s *Server) showSession(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	id, err := s.sessionID(c)
 	if err != nil {
 		return err
@@ -218,9 +212,6 @@ func (s *Server) showSession(c echo.Context) error {
 }
 
 func (s *Server) endSession(c echo.Context) error {
-	if _, err := query(c); err != nil {
-		return err
-	}
 	id, err := s.sessionID(c)
 	if err != nil {
 		return err
@@ -230,24 +221,4 @@ func (s *Server) endSession(c echo.Context) error {
 	}
 	s.log.InfoContext(c.Request().Context(), "session ended by an admin", "session", id)
 	return succeed(c, endedView{SessionID: id})
-}
-
-func (s *Server) listEvents(c echo.Context) error {
-	q, err := query(c, "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := limitOf(q)
-	if err != nil {
-		return err
-	}
-	events, err := s.deps.Store.Events(c.Request().Context(), limit)
-	if err != nil {
-		return err
-	}
-	views := []eventView{}
-	for _, e := range events {
-		views = append(views, eventOf(e))
-	}
-	return succeed(c, views)
 }

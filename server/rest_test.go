@@ -69,7 +69,7 @@ func TestShapes(t *testing.T) {
 	)
 	for path, want := range map[string]string{
 		"/api/cluster/status": `{"enabled":true,"mode":"coordinator","nodeId":"coordinator","stats":{"nodes":2,"activeNodes":1,"servers":1,"sessions":2},"coordinatorId":"c1",
-			"version":"v1","inFlight":1,"redis":{"ok":true,"state":"ok","since":1767268800000,"latencyMs":1.5,"embedded":true}}`,
+			"version":"v1","inFlight":1,"redis":{"ok":true,"state":"ok","since":1767268800000,"latencyMs":1.5,"embedded":true},"warnings":["nodes run other releases than this coordinator, which runs v1: unnamed (node-2)"]}`,
 		"/api/cluster/nodes":                       "[" + node1 + "," + node2 + "]",
 		"/api/cluster/nodes?active=true":           "[" + node1 + "]",
 		"/api/cluster/nodes?active=false":          "[" + node1 + "," + node2 + "]",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -168,6 +169,8 @@ type fakeStore struct {
 	health   store.Health
 	sessions map[store.SessionID]store.Session
 	events   []store.Event
+	asked    int // reads of events
+	fleet    []store.Coordinator
 }
 
 func (f *fakeStore) get() error {
@@ -217,8 +220,53 @@ func (f *fakeStore) Sessions(_ context.Context, cursor string, limit int) ([]sto
 
 func (f *fakeStore) CountSessions(context.Context) (int, error) { return len(f.sessions), f.get() }
 
+// Events gives them as they were put in, which is newest first.
 func (f *fakeStore) Events(_ context.Context, limit int) ([]store.Event, error) {
-	return f.events[:min(limit, len(f.events))], f.get()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	return slices.Clone(f.events[:min(limit, len(f.events))]), f.down
+}
+
+func (f *fakeStore) EventsAfter(_ context.Context, id string, limit int) ([]store.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.down != nil {
+		return nil, f.down
+	}
+	if strings.Trim(id, "0123456789-") != "" {
+		return nil, store.ErrInvalid
+	}
+	var out []store.Event
+	for _, e := range slices.Backward(f.events) {
+		if newer(e.ID, id) && len(out) < limit {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// happen adds an event with the next id.
+func (f *fakeStore) happen(text string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id := fmt.Sprintf("%d-0", 1000+len(f.events))
+	f.events = slices.Insert(f.events, 0, store.Event{ID: id, Time: noon, Kind: store.EventNodeRegistered, Node: "node-1", Coordinator: "c1", Text: text})
+	return id
+}
+
+// asks counts how often events were read.
+func (f *fakeStore) asks() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked
+}
+
+func (f *fakeStore) Coordinators(context.Context) ([]store.Coordinator, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.fleet), f.down
 }
 
 // fakeGroups is a book of groups.
@@ -227,8 +275,10 @@ type fakeGroups struct {
 	all   map[string]store.Group
 	rev   int64
 	reads int
+	shut  bool   // not read yet
 	late  func() // called before each look for a group, with mu held
 	err   error  // of changes
+	fixed string // a group that stands in the settings file
 }
 
 func (f *fakeGroups) Group(name string) (store.Group, bool) {
@@ -266,13 +316,26 @@ func (f *fakeGroups) Revision() int64 {
 	return f.rev
 }
 
-func (f *fakeGroups) Put(_ context.Context, g store.Group, create bool) error {
+func (f *fakeGroups) Loaded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.shut
+}
+
+func (f *fakeGroups) Put(_ context.Context, g store.Group, create bool, fleet *store.Snapshot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, there := f.all[g.Name]
+	err := g.Check()
 	switch {
 	case f.err != nil:
 		return f.err
+	case g.Name == f.fixed:
+		return router.ErrGroupFixed
+	case err != nil:
+		return err
+	case slices.ContainsFunc(fleet.Nodes, func(n store.Node) bool { _, has := n.Server(store.ServerID(g.Name)); return has }):
+		return router.ErrGroupName
 	case create && there:
 		return store.ErrExists
 	case !create && !there:
@@ -287,12 +350,18 @@ func (f *fakeGroups) Put(_ context.Context, g store.Group, create bool) error {
 func (f *fakeGroups) Delete(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, there := f.all[name]; f.err == nil && !there {
+	if name == f.fixed {
+		return router.ErrGroupFixed
+	}
+	if f.err != nil {
+		return f.err
+	}
+	if _, there := f.all[name]; !there {
 		return store.ErrNotFound
 	}
 	delete(f.all, name)
 	f.rev++
-	return f.err
+	return nil
 }
 
 // set replaces all groups.
@@ -311,7 +380,7 @@ func (f *fakeGroups) unread() {
 	f.set()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rev = -1
+	f.shut = true
 }
 
 const (

@@ -10,14 +10,48 @@ import (
 
 // Values of the Allow header.
 const (
-	allowAny = "GET, HEAD, POST, DELETE"
+	allowAny = "GET, HEAD, POST, PUT, DELETE"
 	allowMCP = "POST, DELETE"
 )
 
 // door says who may use a route.
-type door func(r *http.Request) *problem
+type door int
 
-func open(*http.Request) *problem { return nil }
+const (
+	forAll    door = iota
+	forAdmins      // management
+	forNodes
+)
+
+// param is a parameter of a route's query.
+type param struct {
+	name    string
+	about   string
+	repeats bool
+	needed  bool
+	schema  schema // empty: text
+}
+
+// route is one REST call: what is served, and what /api/openapi.json says of it.
+type route struct {
+	method, path string // the path in Echo's spelling
+	door         door
+	handle       func(*Server, echo.Context) error
+	query        []param
+	anyQuery     bool // probes may come with anything
+
+	id, about string // of the operation
+	more      string // what the sentence in about has no room for
+	tag       string
+	header    []param
+	body      any // an example of the body; nil if there is none
+	status    int // of success; zero means 200
+	data      any // an example of the data, or of the whole answer if it is bare
+	bare      bool
+	stream    string // an example of the answer as an event stream
+	text      string // an example of an answer that is plain text
+	fails     []int  // statuses of failure that say something of this call
+}
 
 func (s *Server) routes() {
 	e := s.echo
@@ -32,39 +66,35 @@ func (s *Server) routes() {
 	for _, path := range []string{"/sse", "/sse/*", "/messages", "/messages/*", "/message"} {
 		e.Any(path, s.refuseLegacy)
 	}
-
-	s.get("/health", open, s.health)
-	s.get("/ready", open, s.ready)
-	s.get("/api/cluster/status", s.management, s.status)
-	s.get("/api/cluster/nodes", s.management, s.listNodes)
-	s.get("/api/cluster/nodes/:id", s.management, s.showNode)
-	s.get("/api/cluster/servers", s.management, s.listServers)
-	s.get("/api/cluster/servers/:id/replicas", s.management, s.listReplicas)
-	s.get("/api/cluster/sessions", s.management, s.listSessions)
-	s.get("/api/cluster/sessions/:id", s.management, s.showSession)
-	s.get("/api/cluster/events", s.management, s.listEvents)
-	e.DELETE("/api/cluster/sessions/:id", s.behind(s.management, s.endSession))
-
-	e.POST("/api/cluster/register", s.behind(s.fromNode, s.register))
-	e.POST("/api/cluster/heartbeat", s.behind(s.fromNode, s.heartbeat))
-	e.POST("/api/cluster/deregister", s.behind(s.fromNode, s.deregister))
-	e.POST("/api/cluster/catalogs", s.behind(s.fromNode, s.putCatalog))
+	for _, rt := range restRoutes() {
+		h := s.serveREST(rt)
+		e.Add(rt.method, rt.path, h)
+		if rt.method == http.MethodGet {
+			e.Add(http.MethodHead, rt.path, h)
+		}
+	}
 }
 
-func (s *Server) get(path string, d door, h echo.HandlerFunc) {
-	h = s.behind(d, h)
-	s.echo.GET(path, h)
-	s.echo.HEAD(path, h)
-}
-
-// behind puts a door before a handler.
-func (s *Server) behind(d door, h echo.HandlerFunc) echo.HandlerFunc {
+// serveREST puts the route's door and the reading of its query before its handler.
+func (s *Server) serveREST(rt route) echo.HandlerFunc {
+	check := map[door]func(*http.Request) *problem{
+		forAll:    func(*http.Request) *problem { return nil },
+		forAdmins: s.management,
+		forNodes:  s.fromNode,
+	}[rt.door]
 	return func(c echo.Context) error {
 		defer s.rescue(c)
-		if p := d(c.Request()); p != nil {
+		if p := check(c.Request()); p != nil {
 			return p
 		}
-		return h(c)
+		if !rt.anyQuery {
+			q, err := readQuery(c.Request().URL.RawQuery, rt.query)
+			if err != nil {
+				return err
+			}
+			c.Set(queryKey, q)
+		}
+		return rt.handle(s, c)
 	}
 }
 

@@ -42,7 +42,7 @@ func (s *Server) scopeOfNew(req *router.Request, key *clientKey) *problem {
 	name := req.Scope
 	// Asked first: once the nodes have been read they are in the snapshot.
 	read, _ := s.deps.Fleet.Ready()
-	group, isGroup := s.group(name)
+	group, isGroup := s.deps.Groups.Group(name)
 	isGroup = isGroup && key.mayGroup(group)
 	isServer := s.knows(store.ServerID(name)) && key.mayServer(store.ServerID(name))
 	switch {
@@ -56,7 +56,7 @@ func (s *Server) scopeOfNew(req *router.Request, key *clientKey) *problem {
 		return nil
 	case isGroup:
 		return refuse(http.StatusNotFound, name+" is a group, and the endpoints of groups are switched off (routing.enableGroupNameRoute)")
-	case !read || s.groupsUnread():
+	case !read || !s.deps.Groups.Loaded():
 		return refuse(http.StatusServiceUnavailable, "this replica has not read yet which servers and groups there are; try again")
 	}
 	return refuse(http.StatusNotFound, "there is no server and no group named "+name)
@@ -66,7 +66,7 @@ func (s *Server) scopeOfNew(req *router.Request, key *clientKey) *problem {
 // decides; it is only looked at where the name alone does not.
 func (s *Server) scopeOfSession(ctx context.Context, req *router.Request, key *clientKey) *problem {
 	name := req.Scope
-	group, isGroup := s.group(name)
+	group, isGroup := s.deps.Groups.Group(name)
 	isServer := s.knows(store.ServerID(name))
 	if isGroup == isServer {
 		tok, err := s.deps.Carrier.ParseToken(req.SessionID)
@@ -89,16 +89,13 @@ func (s *Server) scopeOfSession(ctx context.Context, req *router.Request, key *c
 func (s *Server) inGroup(req *router.Request, key *clientKey, group store.Group, found bool) *problem {
 	req.Scope = store.ScopeGroup + req.Scope
 	switch {
-	case !found && s.groupsUnread():
+	case !found && !s.deps.Groups.Loaded():
 		return refuse(http.StatusServiceUnavailable, "this replica has not read yet which groups there are; try again")
 	case !found, !s.cfg.EnableGroupNameRoute, !key.mayGroup(group):
 		req.Subject = subjectNobody
 	}
 	return nil
 }
-
-// groupsUnread says that a group that is not known may exist all the same.
-func (s *Server) groupsUnread() bool { return s.deps.Groups != nil && s.deps.Groups.Revision() < 0 }
 
 // A session over a group may come here before the news of the group do: groupLag bounds how long
 // that takes, and so the wait for it; freshToken is the age from which a session's group must be
@@ -110,8 +107,8 @@ const (
 
 // awaitGroup finds a group that a session was begun over.
 func (s *Server) awaitGroup(ctx context.Context, name string, issued time.Time) (store.Group, bool) {
-	g, ok := s.group(name)
-	if ok || s.deps.Groups == nil || time.Since(issued).Abs() > freshToken {
+	g, ok := s.deps.Groups.Group(name)
+	if ok || time.Since(issued).Abs() > freshToken {
 		return g, ok
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupLag)
@@ -121,20 +118,12 @@ func (s *Server) awaitGroup(ctx context.Context, name string, issued time.Time) 
 	for !ok {
 		select {
 		case <-look.C:
-			g, ok = s.group(name)
+			g, ok = s.deps.Groups.Group(name)
 		case <-ctx.Done():
 			return g, false
 		}
 	}
 	return g, true
-}
-
-// group finds a group by name.
-func (s *Server) group(name string) (store.Group, bool) {
-	if s.deps.Groups == nil {
-		return store.Group{}, false
-	}
-	return s.deps.Groups.Group(name)
 }
 
 // names are the servers that the nodes of one snapshot name.

@@ -24,6 +24,8 @@ type Server struct {
 	nodes  bearer
 	access atomic.Pointer[access]
 	names  atomic.Pointer[names]
+	feed   *feed
+	api    []byte // the OpenAPI document
 
 	draining atomic.Bool
 	inFlight atomic.Int64
@@ -35,14 +37,23 @@ type Server struct {
 // are required.
 func New(cfg Config, deps Deps) *Server {
 	cfg = cfg.withDefaults()
+	if deps.Groups == nil {
+		deps.Groups = noGroups{}
+	}
 	s := &Server{
 		cfg: cfg, deps: deps, log: deps.Log.With("coordinator", cfg.Coordinator), echo: echo.New(),
 		sites: newSites(cfg.AllowedHosts, cfg.AllowedOrigins),
 		nodes: newBearer(cfg.ClusterSecret),
+		feed:  newFeed(deps.Store, cfg.EventPoll, cfg.MaxFollowers),
 	}
 	s.access.Store(newAccess(cfg.Access, nil))
 	s.echo.HTTPErrorHandler = s.onError
 	s.routes()
+	doc, err := document(cfg.Version, restRoutes())
+	if err != nil {
+		panic("server: the OpenAPI document: " + err.Error()) // it is made of constants
+	}
+	s.api = doc
 	return s
 }
 
@@ -88,6 +99,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	door := newLastly(l)
 	go func() { served <- srv.Serve(door) }()
+	defer s.feedFollowers(ctx)()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -101,6 +113,15 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	s.closeDoor(door, served)
 	s.shutdown(ctx, srv)
 	return nil
+}
+
+// feedFollowers hands out events until ctx ends or the function that it returns is called, which
+// waits for the end of it.
+func (s *Server) feedFollowers(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); s.feed.run(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 // awaitFleet lets connections wait in the listener's queue until this replica can serve them,

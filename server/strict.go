@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -15,7 +17,13 @@ import (
 // twice, and a key that differs from a known one in case only, which encoding/json takes for
 // it. Keys that are not known are passed over, since nodes of other releases may send them.
 // What v holds as raw JSON is checked for being JSON and no further.
-func decodeStrict(body []byte, v any) error {
+func decodeStrict(body []byte, v any) error { return decode(body, v, false) }
+
+// decodeExact is decodeStrict for what people send: it refuses keys that are not known, which
+// are mistakes or meant for another release, and would be lost silently.
+func decodeExact(body []byte, v any) error { return decode(body, v, true) }
+
+func decode(body []byte, v any, exact bool) error {
 	if !utf8.Valid(body) {
 		return fmt.Errorf("the body is not valid UTF-8")
 	}
@@ -23,7 +31,7 @@ func decodeStrict(body []byte, v any) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return fmt.Errorf("the body must be one JSON object")
 	}
-	if err := checkObject(dec, reflect.TypeOf(v).Elem(), 1); err != nil {
+	if err := (reading{dec, exact}).object(reflect.TypeOf(v).Elem(), 1); err != nil {
 		return err
 	}
 	if dec.More() {
@@ -45,8 +53,14 @@ func describe(err error) error {
 
 const maxDepth = 32
 
-// checkObject checks the keys of an object whose brace has been read.
-func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
+// reading is one check of a body.
+type reading struct {
+	*json.Decoder
+	exact bool // keys that are not known are refused
+}
+
+// object checks the keys of an object whose brace has been read.
+func (dec reading) object(t reflect.Type, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("the JSON is nested deeper than %d levels", maxDepth)
 	}
@@ -65,20 +79,23 @@ func checkObject(dec *json.Decoder, t reflect.Type, depth int) error {
 					return fmt.Errorf("the key %s must be written in just that case", name)
 				}
 			}
+			if dec.exact {
+				return fmt.Errorf("the key %q is not known here; known are %s", key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			}
 		}
 		if seen[key] {
 			return fmt.Errorf("a key comes twice in one object")
 		}
 		seen[key] = true
-		if err := checkValue(dec, field, depth); err != nil {
+		if err := dec.value(field, depth); err != nil {
 			return err
 		}
 	}
-	return skipToken(dec)
+	return dec.skip()
 }
 
-// checkValue checks the value of a field of type t; nil is a field that nobody reads.
-func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
+// value checks the value of a field of type t; nil is a field that nobody reads.
+func (dec reading) value(t reflect.Type, depth int) error {
 	if t == nil || !hasKeys(t) {
 		var raw json.RawMessage
 		if dec.Decode(&raw) != nil {
@@ -92,21 +109,21 @@ func checkValue(dec *json.Decoder, t reflect.Type, depth int) error {
 	}
 	switch {
 	case tok == json.Delim('{') && t.Kind() == reflect.Struct:
-		return checkObject(dec, t, depth+1)
+		return dec.object(t, depth+1)
 	case tok == json.Delim('[') && t.Kind() == reflect.Slice:
 		for dec.More() {
-			if err := checkValue(dec, t.Elem(), depth+1); err != nil {
+			if err := dec.value(t.Elem(), depth+1); err != nil {
 				return err
 			}
 		}
-		return skipToken(dec)
+		return dec.skip()
 	case tok == json.Delim('{'), tok == json.Delim('['):
 		return fmt.Errorf("an object or a list stands where the other is expected")
 	}
 	return nil // a scalar; Unmarshal judges it
 }
 
-func skipToken(dec *json.Decoder) error {
+func (dec reading) skip() error {
 	if _, err := dec.Token(); err != nil {
 		return fmt.Errorf("the body is not JSON")
 	}

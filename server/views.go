@@ -35,6 +35,7 @@ type statusView struct {
 	Version       string    `json:"version"`
 	InFlight      int       `json:"inFlight"`
 	Redis         redisView `json:"redis"`
+	Warnings      []string  `json:"warnings" doc:"What is odd about the fleet: different releases, different keys. Sentences for people."`
 }
 
 type statsView struct {
