@@ -76,6 +76,9 @@ const (
 
 // run carries the message to an answer. A nil error means that the client has one, or has gone.
 func (c *call) run() error {
+	if c.r.cfg.NoSticky {
+		return c.spread()
+	}
 	place, err := c.r.placeOf(c.ctx, c.s, c.server, c.prefer)
 	for {
 		if c.ctx.Err() != nil {

@@ -63,18 +63,24 @@ func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion
 		return m.run(ctx)
 	})
 	if err != nil {
-		// The error may be shared by several requests, which put their own ids into it.
-		if e, ok := errors.AsType[*Error](err); ok {
-			own := *e
-			if v, ok := e.Data.(*verdict); ok {
-				data := *v
-				own.Data = &data
-			}
-			err = &own
-		}
-		return from, err
+		return from, ownError(err)
 	}
 	return v.(bound), nil
+}
+
+// ownError makes a copy of an error that several requests may share: each puts its own id into
+// it.
+func ownError(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	own := *e
+	if v, ok := e.Data.(*verdict); ok {
+		data := *v
+		own.Data = &data
+	}
+	return &own
 }
 
 // mover finds a new place for one session and one server.
@@ -111,11 +117,11 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 		b := store.Binding{Node: c.Node, Epoch: c.Epoch}
 		return m.s.settle(bound{server: m.server, Binding: b, guessed: true}), nil
 	}
-	if !m.replayable() {
+	if !m.s.replayable() {
 		if place, done, err = m.await(ctx); done || err != nil {
 			return place, err
 		}
-		if !m.replayable() {
+		if !m.s.replayable() {
 			return m.from, m.lost(ctx)
 		}
 	}
@@ -184,9 +190,9 @@ func (m *mover) consult(ctx context.Context) (place bound, done bool, err error)
 	return m.from, false, nil
 }
 
-// replayable says that this replica knows with what the client initialized the session.
-func (m *mover) replayable() bool {
-	init, _, lapsed := m.s.origin()
+// replayable says that this coordinator knows with what the client initialized the session.
+func (s *session) replayable() bool {
+	init, _, lapsed := s.origin()
 	return len(init) > 0 && !lapsed
 }
 
@@ -194,7 +200,7 @@ func (m *mover) replayable() bool {
 // that has lost it.
 func (m *mover) await(ctx context.Context) (place bound, done bool, err error) {
 	deadline := time.Now().Add(m.r.cfg.PlaceWait)
-	for wait := adoptPause; !m.away && !m.replayable() && m.r.mayReturn(m.s); wait *= 2 {
+	for wait := adoptPause; !m.away && !m.s.replayable() && m.r.mayReturn(m.s); wait *= 2 {
 		m.r.seek(ctx, m.s.tok.SessionID())
 		if time.Now().Add(wait).After(deadline) || m.r.pause(ctx, wait) != nil {
 			break

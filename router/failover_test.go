@@ -116,8 +116,8 @@ func TestConcurrentFailoverAgrees(t *testing.T) {
 		for i, r := range w.rs {
 			s, _ := left[i].Server(testServer)
 			for range 50 {
-				r.loads.begin(&left[i], s)
-				r.loads.end(&left[i], s, -1, true)
+				r.loads.begin(&left[i], &s)
+				r.loads.end(&left[i], &s, -1, true)
 			}
 		}
 		// Both have opened the session before either binds it.

@@ -79,7 +79,7 @@ func (r *Router) nowhere(server store.ServerID, not exclusion) *Error {
 }
 
 // taken says of a replica why it is thought full.
-func taken(s store.Server) string {
+func taken(s *store.Server) string {
 	if s.MaxProcesses > 0 {
 		return fmt.Sprintf("all %d processes are taken", s.MaxProcesses)
 	}
@@ -95,7 +95,7 @@ func (r *Router) refused(ctx context.Context, n *store.Node, server store.Server
 	case wire.RefusedFull:
 		f.reason, f.full = reasonFull, readFull(a)
 		if s, ok := n.Server(server); ok {
-			r.loads.refuse(n, s)
+			r.loads.refuse(n, &s)
 		}
 	}
 	a.drain()

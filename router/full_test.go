@@ -148,11 +148,11 @@ func TestFullnessEnds(t *testing.T) {
 	n := &store.Node{ID: "node-1", Epoch: 1, LastHeartbeat: time.Unix(1, 0)}
 	s := store.Server{ID: testServer, Isolation: "session"}
 	l := loads{now: time.Now}
-	full := func() bool { _, full := l.get(n, s); return full }
+	full := func() bool { _, full := l.get(n, &s); return full }
 	if full() {
 		t.Error("full from the start")
 	}
-	l.refuse(n, s)
+	l.refuse(n, &s)
 	if !full() {
 		t.Error("forgotten at once")
 	}
@@ -160,12 +160,12 @@ func TestFullnessEnds(t *testing.T) {
 	if full() {
 		t.Error("outlives a heartbeat")
 	}
-	l.refuse(n, s)
+	l.refuse(n, &s)
 	l.ended(n.ID, s.ID)
 	if full() {
 		t.Error("outlives a session there that ended")
 	}
-	l.refuse(n, s)
+	l.refuse(n, &s)
 	if n.Epoch = 2; full() {
 		t.Error("outlives the process")
 	}

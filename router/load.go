@@ -40,7 +40,7 @@ type load struct {
 
 // get is the load of a replica as of a snapshot, and whether it has no room for another session
 // by the node's last word.
-func (l *loads) get(n *store.Node, server store.Server) (sessions int, full bool) {
+func (l *loads) get(n *store.Node, server *store.Server) (sessions int, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(n, server)
@@ -48,7 +48,7 @@ func (l *loads) get(n *store.Node, server store.Server) (sessions int, full bool
 }
 
 // entry brings a replica's record up to date with the snapshot. Callers hold mu.
-func (l *loads) entry(n *store.Node, server store.Server) *load {
+func (l *loads) entry(n *store.Node, server *store.Server) *load {
 	key := replica{n.ID, server.ID}
 	e := l.of[key]
 	switch {
@@ -70,7 +70,7 @@ func (l *loads) entry(n *store.Node, server store.Server) *load {
 }
 
 // refuse notes that a replica had no room for a session.
-func (l *loads) refuse(n *store.Node, server store.Server) {
+func (l *loads) refuse(n *store.Node, server *store.Server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(n, server)
@@ -78,7 +78,7 @@ func (l *loads) refuse(n *store.Node, server store.Server) {
 }
 
 // begin counts a placement on its way to a replica. The caller ends it with end.
-func (l *loads) begin(n *store.Node, server store.Server) {
+func (l *loads) begin(n *store.Node, server *store.Server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entry(n, server).pending++
@@ -87,7 +87,7 @@ func (l *loads) begin(n *store.Node, server store.Server) {
 // end takes a placement off its way. sessions is the count in the node's answer; negative
 // means that the placement failed, or that the answer held none, in which case placed says
 // whether it took hold.
-func (l *loads) end(n *store.Node, server store.Server, sessions int, placed bool) {
+func (l *loads) end(n *store.Node, server *store.Server, sessions int, placed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(n, server)

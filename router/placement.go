@@ -38,7 +38,7 @@ type Candidate struct {
 	// heard of: it is tried when all that are left are so.
 	full   bool
 	node   *store.Node
-	server store.Server
+	server *store.Server
 }
 
 // eligible says that the replica may take the session, its load aside.
@@ -56,7 +56,7 @@ func rendezvous(session sid, server store.ServerID, node store.NodeID, weight in
 }
 
 // weightOf is a replica's share relative to others.
-func weightOf(n *store.Node, s store.Server) int { return max(1, n.Weight) * max(1, s.Weight) }
+func weightOf(n *store.Node, s *store.Server) int { return max(1, n.Weight) * max(1, s.Weight) }
 
 // exclusion takes nodes out of a placement that have just failed, with the reason. A newer
 // epoch of the node is not excluded: it is another process.
@@ -77,6 +77,12 @@ func (x exclusion) fail(f *failure) exclusion {
 	return x.put(f.node.ID, excluded{epoch: f.node.Epoch, reason: f.describe(), full: f.full})
 }
 
+// has says whether a node, as a snapshot shows it, is taken out.
+func (x exclusion) has(n *store.Node) bool {
+	e, ok := x[n.ID]
+	return ok && n.Epoch <= e.epoch
+}
+
 func (x exclusion) put(n store.NodeID, e excluded) exclusion {
 	if x == nil {
 		x = make(exclusion, 1)
@@ -88,18 +94,12 @@ func (x exclusion) put(n store.NodeID, e excluded) exclusion {
 // candidates lists every node that has the server, the preferred ones first: by falling score,
 // and by name where scores are equal.
 func (r *Router) candidates(snap *store.Snapshot, session sid, server store.ServerID, not exclusion) []Candidate {
-	if snap == nil {
-		return nil
-	}
-	var out []Candidate
+	list := r.replicas(snap, server)
+	out := make([]Candidate, 0, len(list))
 	total, weight := 0, 0
-	for i := range snap.Nodes {
-		n := &snap.Nodes[i]
-		s, ok := n.Server(server)
-		if !ok {
-			continue
-		}
-		c := Candidate{Node: n.ID, Epoch: n.Epoch, State: n.State, Weight: weightOf(n, s), node: n, server: s}
+	for _, l := range list {
+		n, s := l.node, l.server
+		c := Candidate{Node: n.ID, Epoch: n.Epoch, State: n.State, Weight: l.weight, node: n, server: s}
 		c.Score = rendezvous(session, server, n.ID, c.Weight)
 		if c.Reason = r.unfit(n, s, not); c.eligible() {
 			if c.Load, c.full = r.loads.get(n, s); c.full {
@@ -136,9 +136,9 @@ func limit(total, weight, weights int) int {
 }
 
 // unfit says why a replica may take no new session; empty if it may.
-func (r *Router) unfit(n *store.Node, s store.Server, not exclusion) string {
-	if x, ok := not[n.ID]; ok && n.Epoch <= x.epoch {
-		return x.reason
+func (r *Router) unfit(n *store.Node, s *store.Server, not exclusion) string {
+	if not.has(n) {
+		return not[n.ID].reason
 	}
 	switch {
 	case n.State == store.NodeDraining:

@@ -260,24 +260,24 @@ func TestLoads(t *testing.T) {
 	n := &store.Node{ID: "node-1", Epoch: 1, LastHeartbeat: time.Unix(1, 0)}
 	check := func(what string, want int) {
 		t.Helper()
-		if got, _ := l.get(n, s); got != want {
+		if got, _ := l.get(n, &s); got != want {
 			t.Errorf("%s: load = %d, want %d", what, got, want)
 		}
 	}
 	check("from the snapshot", 10)
-	l.begin(n, s)
+	l.begin(n, &s)
 	check("one on its way", 11)
-	l.end(n, s, 30, true)
+	l.end(n, &s, 30, true)
 	check("the node's answer", 30)
 	n.LastHeartbeat = time.Unix(6, 0)
 	check("a beat that may be older than the answer", 30)
 	now = now.Add(3 * time.Second)
 	check("a beat when the answer is old", 10)
-	l.begin(n, s)
-	l.end(n, s, -1, false)
+	l.begin(n, &s)
+	l.end(n, &s, -1, false)
 	check("a placement that failed", 10)
-	l.begin(n, s)
-	l.end(n, s, -1, true)
+	l.begin(n, &s)
+	l.end(n, &s, -1, true)
 	check("an answer without a count", 11)
 	l.ended("node-1", testServer)
 	check("a session that ended", 10)
@@ -324,11 +324,32 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-func BenchmarkCandidates(b *testing.B) {
-	p := newPlacers(b, 10, 1, even)
-	rng := rand.New(rand.NewPCG(1, 1))
-	b.ReportAllocs()
-	for b.Loop() {
-		p.choose(p.rs[0], randomSID(rng))
+// BenchmarkPlace is what placing a session costs without sending anything.
+func BenchmarkPlace(b *testing.B) {
+	for _, nodes := range []int{3, 10, 50} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			p := newPlacers(b, nodes, 1, even)
+			rng := rand.New(rand.NewPCG(1, 1))
+			b.ReportAllocs()
+			for b.Loop() {
+				p.choose(p.rs[0], randomSID(rng))
+			}
+		})
+	}
+}
+
+// BenchmarkDraw is what choosing a replica costs each call without affinity.
+func BenchmarkDraw(b *testing.B) {
+	for _, nodes := range []int{3, 10, 50} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			p := newPlacers(b, nodes, 1, even)
+			sp := spreader{call: &call{r: p.rs[0], s: &session{}, server: testServer}}
+			b.ReportAllocs()
+			for b.Loop() {
+				if sp.draw(false) == nil {
+					b.Fatal("none")
+				}
+			}
+		})
 	}
 }

@@ -296,7 +296,7 @@ func (r *Router) writeBinds(ctx context.Context) bool {
 		case err == nil:
 			r.stats.followed.Add(1)
 			p.s.settleIf(b.gen, bound{server: key.server, Binding: won, adopted: time.Now()})
-			if won.Node != b.Node {
+			if won.Node != b.Node && !r.cfg.NoSticky { // without affinity it may be open on both
 				r.closeUpstream(ctx, p.s, key.server, b.Binding)
 			}
 		}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -78,8 +80,9 @@ type Config struct {
 	// Strategy says how a new session finds its node. Empty means StrategyHash. Setting:
 	// stickySession.strategy.
 	Strategy Strategy
-	// NoSticky gives up affinity: each call goes to a replica of its own, and Strategy is not
-	// looked at. Setting: stickySession.enabled, turned round.
+	// NoSticky gives up affinity: each call of a session goes to any replica, of two drawn at
+	// random the one with fewer calls in flight, and each replica has its own part of the
+	// session's state. Strategy is not looked at. Setting: stickySession.enabled, turned round.
 	NoSticky bool
 
 	// StoreTimeout bounds each call to the store. Zero means 250ms.
@@ -149,6 +152,9 @@ type Router struct {
 	moving   singleflight.Group // placements and moves, by session and server
 	suspects suspects
 	loads    loads
+	flights  flights
+	index    atomic.Pointer[index]
+	dice     func(n int) int // a random number below n
 	probes   probes
 	budget   budget
 	catalogs catalogs
@@ -181,7 +187,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 		}),
 		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(),
 	}
-	r.loads.now, r.budget.now = time.Now, time.Now
+	r.loads.now, r.budget.now, r.dice = time.Now, time.Now, rand.IntN
 	r.probes.ask = r.askHealth
 	return r
 }

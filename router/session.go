@@ -26,9 +26,11 @@ type session struct {
 	bound  []bound
 	seen   time.Time // of the last request here
 	ended  bool
-	stored bool      // the store has it, as far as is known
-	lapsed bool      // idle here beyond its time, and the store does not have it
-	missed time.Time // when a node was looked for and the store did not have it; zero if it had
+	stored bool // the store has it, as far as is known
+	lapsed bool // idle here beyond its time, and the store does not have it
+	// openings are looked at where there is no affinity; see spread.
+	openings openings
+	missed   time.Time // when a node was looked for and the store did not have it; zero if it had
 }
 
 // bound is the session's place for one server.

@@ -11,10 +11,16 @@ import (
 	"github.com/mcphub-go/mcphub/store"
 )
 
-// carrySingle carries a message of a session with one server. The body is not looked at.
+// carrySingle carries a message of a session with one server. With affinity the body is not
+// looked at.
 func (r *Router) carrySingle(ctx context.Context, w http.ResponseWriter, req *Request, s *session) error {
 	c := r.newCall(ctx, w, req, s, store.ServerID(req.Scope))
 	c.out = outgoing{method: http.MethodPost, header: req.Header, body: req.Body}
+	if r.cfg.NoSticky {
+		if m := c.message(); m != nil && m.Kind == wire.Notification {
+			return r.tellAll(ctx, w, req, s, c.server)
+		}
+	}
 	return c.run()
 }
 
@@ -127,6 +133,8 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	sessions, placed := -1, false
 	r.loads.begin(c.node, c.server)
 	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
+	r.flights.begin(c.Node, st.server)
+	defer r.flights.end(c.Node, st.server)
 	a, err := r.hop.send(ctx, c.node.URL, &outgoing{
 		method: http.MethodPost, server: st.server, token: tok.text, epoch: c.Epoch, header: st.req.Header, body: st.req.Body,
 	})

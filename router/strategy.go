@@ -3,7 +3,7 @@ package router
 import "github.com/mcphub-go/mcphub/store"
 
 // Strategy says how a new session finds its node for a server. An existing binding always
-// stands; see docs/decisions for why a client's word outweighs the bound on loads.
+// stands. See docs/decisions/0009-what-a-cookie-decides.md.
 type Strategy string
 
 // The strategies, as the settings spell them.
@@ -33,6 +33,9 @@ func (r *Router) preferred(req *Request) store.NodeID {
 // else the hash's. With the store away nobody's word counts and no load does: every replica is
 // to make the same choice, and what a client says may change from one request to the next.
 func (m *mover) pick(list []Candidate) *Candidate {
+	if m.r.cfg.NoSticky {
+		return m.r.any(list, m.server)
+	}
 	if m.away {
 		return choose(list, false)
 	}
@@ -50,4 +53,19 @@ func named(list []Candidate, node store.NodeID) *Candidate {
 		}
 	}
 	return nil
+}
+
+// any draws a candidate for a session without affinity.
+func (r *Router) any(list []Candidate, server store.ServerID) *Candidate {
+	var stakes []stake
+	var of []*Candidate
+	for i := range list {
+		if c := &list[i]; c.eligible() {
+			stakes, of = append(stakes, stake{c.node, c.Weight}), append(of, c)
+		}
+	}
+	if i := r.lot(stakes, server); i >= 0 {
+		return of[i]
+	}
+	return choose(list, false) // one that is thought full, if there is one
 }

@@ -156,7 +156,7 @@ func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session)
 	if _, err := r.read(ctx, s); away(err) && len(places()) == 0 {
 		places = func() []bound { return r.guesses(s) }
 	}
-	r.eachPlace(ctx, places(), func(ctx context.Context, n *store.Node, server store.ServerID) {
+	r.eachPlace(ctx, r.holders(places()), func(ctx context.Context, n *store.Node, server store.ServerID) {
 		a, err := r.hop.send(ctx, n.URL, &outgoing{
 			method: http.MethodPost, server: server, token: s.tok.text, epoch: n.Epoch,
 			header: req.Header, merged: true, body: req.Body, timeout: closeTimeout,
@@ -184,7 +184,7 @@ func (r *Router) guesses(s *session) (out []bound) {
 
 // closeEverywhere ends a session on each of its nodes.
 func (r *Router) closeEverywhere(ctx context.Context, s *session) {
-	r.eachPlace(ctx, s.places(), func(ctx context.Context, n *store.Node, server store.ServerID) {
+	r.eachPlace(ctx, r.holders(s.places()), func(ctx context.Context, n *store.Node, server store.ServerID) {
 		r.closeUpstream(ctx, s, server, store.Binding{Node: n.ID, Epoch: n.Epoch})
 	})
 }
