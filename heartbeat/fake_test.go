@@ -35,6 +35,10 @@ type memStore struct {
 	catalogs map[store.Digest][]byte
 	events   []store.Event
 	coords   map[store.CoordinatorID]store.Coordinator
+	present  map[store.CoordinatorID]time.Time // until when
+	crashed  map[store.CoordinatorID]bool      // they remove no record
+	said     int                               // records of coordinators written
+	listed   int                               // and listed
 	rev      int64
 	writes   int
 	touches  int
@@ -42,7 +46,7 @@ type memStore struct {
 }
 
 func newMemStore() *memStore {
-	m := &memStore{}
+	m := &memStore{crashed: map[store.CoordinatorID]bool{}}
 	m.flush()
 	return m
 }
@@ -57,6 +61,7 @@ func (m *memStore) flush() {
 	m.lapsed = map[store.NodeID]time.Time{}
 	m.catalogs = map[store.Digest][]byte{}
 	m.coords = map[store.CoordinatorID]store.Coordinator{}
+	m.present = map[store.CoordinatorID]time.Time{}
 	m.events, m.rev = nil, 0
 }
 
@@ -222,13 +227,47 @@ func (m *memStore) TouchCatalogs(_ context.Context, ds []store.Digest, _ time.Du
 	return missing, nil
 }
 
-func (m *memStore) PutCoordinator(_ context.Context, c store.Coordinator, _ time.Duration) error {
+func (m *memStore) PutCoordinator(_ context.Context, c store.Coordinator, ttl time.Duration) (store.Coordinator, error) {
 	err := m.enter()
 	defer m.mu.Unlock()
-	if err == nil {
-		m.coords[c.ID] = c
+	if err != nil {
+		return store.Coordinator{}, err
+	}
+	c.Seen = time.Now().Truncate(time.Millisecond)
+	if was, ok := m.coords[c.ID]; c.Joined.IsZero() && ok && time.Now().Before(m.present[c.ID]) {
+		c.Joined = was.Joined
+	} else if c.Joined.IsZero() {
+		c.Joined = c.Seen
+	}
+	m.coords[c.ID], m.present[c.ID] = c, time.Now().Add(ttl)
+	m.said++
+	return c, nil
+}
+
+func (m *memStore) RemoveCoordinator(_ context.Context, id store.CoordinatorID) error {
+	err := m.enter()
+	defer m.mu.Unlock()
+	if err == nil && !m.crashed[id] {
+		delete(m.coords, id)
 	}
 	return err
+}
+
+func (m *memStore) Coordinators(context.Context) ([]store.Coordinator, error) {
+	err := m.enter()
+	defer m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	m.listed++
+	var out []store.Coordinator
+	for id, c := range m.coords {
+		if time.Now().Before(m.present[id]) {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Coordinator) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return out, nil
 }
 
 func (m *memStore) AppendEvent(_ context.Context, e store.Event) error {

@@ -15,6 +15,13 @@ func FleetCredential(fleetKey []byte) string {
 	return mac(fleetKey, "mcphub-node-credential-v1")
 }
 
+// KeyPrint tells the keys of fleets apart: replicas that keep it beside their record notice
+// that one has another. It is cut so short that it is of little use for anything else; for
+// guessing a weak secret the session ids that clients hold are a better start.
+func KeyPrint(fleetKey []byte) string {
+	return mac(fleetKey, "mcphub-key-print-v1")[:12]
+}
+
 // GrantProof shows that whoever made a grant knows the cluster secret.
 func GrantProof(secret string, instance store.Instance, e store.Epoch, credential string) string {
 	return mac([]byte(secret), "mcphub-grant-v1\n"+string(instance)+"\n"+strconv.FormatInt(int64(e), 10)+"\n"+credential)

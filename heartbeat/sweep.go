@@ -57,17 +57,12 @@ func (w *Watcher) cleanup(ctx context.Context) (removed int) {
 // answering says whether the last look at the store succeeded.
 func (w *Watcher) answering() bool { return w.down.mono.IsZero() && !w.steady.mono.IsZero() }
 
-// assert writes this replica's own record, three times within its life.
+// assert puts back what a store that was emptied has lost, three times within a nodeTimeout.
 func (w *Watcher) assert(ctx context.Context) {
-	if w.asserted.age() < w.cfg.NodeTimeout/3 {
+	if w.refresh.age() < w.cfg.NodeTimeout/3 {
 		return
 	}
-	w.asserted = now()
-	if w.cfg.Describe != nil {
-		if err := w.store.PutCoordinator(ctx, w.cfg.Describe(), w.cfg.NodeTimeout); err != nil {
-			w.log.Debug("own record not written", "err", err)
-		}
-	}
+	w.refresh = now()
 	if w.cfg.Refresh != nil {
 		w.refreshed(ctx, w.cfg.Refresh(ctx))
 	}

@@ -18,7 +18,9 @@ type WatcherStore interface {
 	Snapshot(ctx context.Context, prev *store.Snapshot) (*store.Snapshot, error)
 	SweepNodes(ctx context.Context) ([]store.Node, error)
 	RemoveNodes(ctx context.Context, olderThan time.Duration) ([]store.Node, error)
-	PutCoordinator(ctx context.Context, c store.Coordinator, ttl time.Duration) error
+	PutCoordinator(ctx context.Context, c store.Coordinator, ttl time.Duration) (store.Coordinator, error)
+	RemoveCoordinator(ctx context.Context, id store.CoordinatorID) error
+	Coordinators(ctx context.Context) ([]store.Coordinator, error)
 	AppendEvent(ctx context.Context, e store.Event) error
 	Events(ctx context.Context, limit int) ([]store.Event, error)
 }
@@ -33,10 +35,10 @@ type WatcherConfig struct {
 	CleanupInterval time.Duration
 	// Coordinator is this replica, for events.
 	Coordinator store.CoordinatorID
-	// Describe returns this replica's own record, which is kept fresh in the store. It must
-	// not block. May be nil.
+	// Describe returns this replica's own record, which is kept fresh in the store; Joined and
+	// Seen are not looked at. It must not block. May be nil.
 	Describe func() store.Coordinator
-	// Refresh is called, if set, each time that record is written: for whatever else this
+	// Refresh is called, if set, three times within a NodeTimeout: for whatever else this
 	// replica must put back into a store that may have been emptied. Its error is logged, and
 	// unless it wraps store.ErrUnavailable, Ready says until it has passed that there is one.
 	Refresh func(ctx context.Context) error
@@ -59,13 +61,14 @@ type Watcher struct {
 	unsaved error // of Refresh, but for the store's absence
 
 	// What follows belongs to Run.
-	raw      *store.Snapshot
-	ghosts   map[store.NodeID]ghost
-	down     instant // since when the store does not answer; zero while it does
-	steady   instant // since when nodes could have renewed their leases; zero for never
-	read     instant // when raw was read
-	asserted instant // when the own record was written
-	cleaned  instant
+	raw     *store.Snapshot
+	ghosts  map[store.NodeID]ghost
+	down    instant // since when the store does not answer; zero while it does
+	steady  instant // since when nodes could have renewed their leases; zero for never
+	read    instant // when raw was read
+	refresh instant // when Refresh was called
+	cleaned instant
+	own     presence
 }
 
 // ghost is a node that is gone from the store and did not say farewell: the store may have
@@ -95,11 +98,15 @@ func NewWatcher(cfg WatcherConfig, st WatcherStore, log *slog.Logger) *Watcher {
 // without saying farewell stays in it for one nodeTimeout.
 func (w *Watcher) Snapshot() *store.Snapshot { return w.view.Load() }
 
-// Ready reports whether this replica knows the fleet at all. With true, a reason says that
-// it works from what it last knew (degraded).
+// Ready reports whether this replica knows the fleet at all, and has the same key as the fleet:
+// where another was here first with another one, sessions begun here would be unknown there.
+// With true, a reason says that it works from what it last knew (degraded).
 func (w *Watcher) Ready() (ok bool, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.own.rival != nil {
+		return false, misfit(w.own.rival)
+	}
 	if w.fault == nil {
 		if w.unsaved != nil {
 			return true, "what this replica must put back into Redis is refused: see its log"
@@ -131,10 +138,11 @@ func (w *Watcher) Poke() {
 	}
 }
 
-// Run watches until ctx ends and returns nil.
+// Run watches until ctx ends and returns nil. The own record is then gone from the store.
 func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(max(min(time.Second, w.cfg.NodeTimeout/10), 10*time.Millisecond))
 	defer tick.Stop()
+	defer w.farewell(ctx)
 	w.cleaned = now()
 	w.round(ctx)
 	for {
@@ -151,6 +159,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // round does everything that is due.
 func (w *Watcher) round(ctx context.Context) {
+	w.present(ctx)
 	w.assert(ctx)
 	w.load(ctx)
 	marked, removed := w.sweep(ctx), w.cleanup(ctx)

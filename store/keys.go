@@ -27,7 +27,9 @@ import (
 //	<p>:session:{<sid>}          hash    ttl          id, subject, scope, era, init, level, created, seen,
 //	                                                  bind:<server> = node#epoch; or a tombstone: id, ended
 //	<p>:sessions:<00..3f>        zset    longest ttl  sid → expiry; the shard is the id's first byte & 3f
-//	<p>:coordinator:<id>         hash    ttl          id, address, version, started, sessions, inFlight
+//	<p>:coordinator:<id>         hash    ttl          id, address, version, mode, keyPrint, ready, started, sessions, inFlight,
+//	                                                  joined, seen
+//	<p>:coordinators             zset    longest ttl  coordinator id → expiry
 //	<p>:{groups}:all             hash    none         group → JSON: name, description, servers, updated
 //	<p>:{groups}:rev             int     none         grows with every change of a group, as {nodes}:rev does; absent = never had one
 //	<p>:events                   stream  none         kind, node, server, session, coordinator, text; about 1000 entries
@@ -54,6 +56,7 @@ func (k keys) catalog(d Digest) string             { return k.prefix + ":catalog
 func (k keys) session(id SessionID) string         { return k.prefix + ":session:{" + string(id) + "}" }
 func (k keys) sessionIndex(shard int) string       { return fmt.Sprintf("%s:sessions:%02x", k.prefix, shard) }
 func (k keys) coordinator(id CoordinatorID) string { return k.prefix + ":coordinator:" + string(id) }
+func (k keys) coordinators() string                { return k.prefix + ":coordinators" }
 func (k keys) groups() string                      { return k.prefix + ":{groups}:all" }
 func (k keys) groupsRev() string                   { return k.prefix + ":{groups}:rev" }
 func (k keys) events() string                      { return k.prefix + ":events" }

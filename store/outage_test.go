@@ -103,17 +103,22 @@ func everyCall(s *store.Store) map[string]func(context.Context) error {
 			_, err := s.TouchCatalogs(ctx, []store.Digest{d}, time.Minute)
 			return err
 		},
-		"PutCoordinator": func(ctx context.Context) error { return s.PutCoordinator(ctx, store.Coordinator{ID: "c"}, time.Minute) },
-		"AppendEvent":    func(ctx context.Context) error { return s.AppendEvent(ctx, store.Event{Kind: "x"}) },
-		"Events":         func(ctx context.Context) error { _, err := s.Events(ctx, 1); return err },
-		"EventsAfter":    func(ctx context.Context) error { _, err := s.EventsAfter(ctx, "1-1", 1); return err },
-		"FleetKey":       func(ctx context.Context) error { _, err := s.FleetKey(ctx, make([]byte, 32)); return err },
-		"PutGroup":       func(ctx context.Context) error { return s.PutGroup(ctx, store.Group{Name: "g"}, true) },
-		"DeleteGroup":    func(ctx context.Context) error { return s.DeleteGroup(ctx, "g") },
-		"RestoreGroups":  func(ctx context.Context) error { return s.RestoreGroups(ctx, []store.Group{{Name: "g"}}) },
-		"Groups":         func(ctx context.Context) error { _, _, err := s.Groups(ctx, 0); return err },
-		"Notify":         func(ctx context.Context) error { return s.Notify(ctx, store.Hint{Kind: store.HintRev}) },
-		"SchemaVersion":  func(ctx context.Context) error { _, err := s.SchemaVersion(ctx); return err },
+		"PutCoordinator": func(ctx context.Context) error {
+			_, err := s.PutCoordinator(ctx, store.Coordinator{ID: "c"}, time.Minute)
+			return err
+		},
+		"RemoveCoordinator": func(ctx context.Context) error { return s.RemoveCoordinator(ctx, "c") },
+		"Coordinators":      func(ctx context.Context) error { _, err := s.Coordinators(ctx); return err },
+		"AppendEvent":       func(ctx context.Context) error { return s.AppendEvent(ctx, store.Event{Kind: "x"}) },
+		"Events":            func(ctx context.Context) error { _, err := s.Events(ctx, 1); return err },
+		"EventsAfter":       func(ctx context.Context) error { _, err := s.EventsAfter(ctx, "1-1", 1); return err },
+		"FleetKey":          func(ctx context.Context) error { _, err := s.FleetKey(ctx, make([]byte, 32)); return err },
+		"PutGroup":          func(ctx context.Context) error { return s.PutGroup(ctx, store.Group{Name: "g"}, true) },
+		"DeleteGroup":       func(ctx context.Context) error { return s.DeleteGroup(ctx, "g") },
+		"RestoreGroups":     func(ctx context.Context) error { return s.RestoreGroups(ctx, []store.Group{{Name: "g"}}) },
+		"Groups":            func(ctx context.Context) error { _, _, err := s.Groups(ctx, 0); return err },
+		"Notify":            func(ctx context.Context) error { return s.Notify(ctx, store.Hint{Kind: store.HintRev}) },
+		"SchemaVersion":     func(ctx context.Context) error { _, err := s.SchemaVersion(ctx); return err },
 	}
 }
 

@@ -67,8 +67,14 @@ func TestRoundTrips(t *testing.T) {
 		},
 		"level":     func() error { return s.SetSessionLevel(ctx, ids[0], "info") },
 		"touch 100": func() error { return s.TouchSessions(ctx, ids[:100], time.Hour) },
-		"count":     func() error { _, err := s.CountSessions(ctx); return err },
-		"page":      func() error { _, _, err := s.Sessions(ctx, "", 50); return err },
+		"coordinator": func() error {
+			_, err := s.PutCoordinator(ctx, Coordinator{ID: "c1"}, time.Minute)
+			return err
+		},
+		"coordinators": func() error { _, err := s.Coordinators(ctx); return err },
+		"groups":       func() error { _, _, err := s.Groups(ctx, -1); return err },
+		"count":        func() error { _, err := s.CountSessions(ctx); return err },
+		"page":         func() error { _, _, err := s.Sessions(ctx, "", 50); return err },
 	}
 	run := func(name string) int64 {
 		before := trips.n.Load()
@@ -80,6 +86,11 @@ func TestRoundTrips(t *testing.T) {
 	for range 130 {
 		run("create")
 	}
+	for i := range 20 {
+		if _, err := s.PutCoordinator(ctx, Coordinator{ID: CoordinatorID(fmt.Sprint("other-", i))}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
 	run("register")
 	for name := range do { // warm the script cache
 		run(name)
@@ -87,6 +98,7 @@ func TestRoundTrips(t *testing.T) {
 	for name, want := range map[string]int64{
 		"register": 1, "beat": 1, "sweep": 1, "remove": 1, "snapshot": 1,
 		"create": 2, "read": 1, "bind": 1, "level": 1, "touch 100": 2, "count": 2, "page": 4,
+		"coordinator": 1, "coordinators": 2, "groups": 1,
 	} {
 		if got := run(name); got != want {
 			t.Errorf("%s: %d round trips, want %d", name, got, want)

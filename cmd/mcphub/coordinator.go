@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
@@ -56,6 +57,7 @@ type coordinator struct {
 	hints    *part
 	carrying *part
 	started  time.Time
+	stopping atomic.Bool // readiness is withdrawn
 }
 
 // startCoordinator starts a replica. It serves at once, whether or not Redis is there: what
@@ -134,10 +136,15 @@ func (c *coordinator) registrarConfig() heartbeat.RegistrarConfig {
 // describe is this replica's own record.
 func (c *coordinator) describe() store.Coordinator {
 	stats := c.carrier.stats()
-	return store.Coordinator{
-		ID: c.cfg.ID, Address: c.cfg.Listener.Addr().String(), Version: ourVersion(), Started: c.started,
-		Sessions: stats.CachedSessions, InFlight: stats.InFlight,
+	ready, _ := knownFleet{c.watcher, c.carrier}.Ready()
+	me := store.Coordinator{
+		ID: c.cfg.ID, Address: c.cfg.Listener.Addr().String(), Version: ourVersion(), Started: c.started, Mode: c.cfg.Mode,
+		Sessions: stats.CachedSessions, InFlight: stats.InFlight, Ready: ready && !c.stopping.Load(),
 	}
+	if key := c.key.known(); key != nil {
+		me.KeyPrint = heartbeat.KeyPrint(key)
+	}
+	return me
 }
 
 // refresh puts what this replica must put into a Redis that may be empty: the agreed key, and
@@ -234,7 +241,10 @@ func (c *coordinator) followHints(ctx context.Context) error {
 func (c *coordinator) parts() []*part { return []*part{c.doors, c.watching, c.carrying} }
 
 // stopServing withdraws readiness, lets the requests in hand finish and stops listening.
-func (c *coordinator) stopServing() error { return c.doors.stop() }
+func (c *coordinator) stopServing() error {
+	c.stopping.Store(true)
+	return c.doors.stop()
+}
 
 // stop ends everything else, the connections to Redis last.
 func (c *coordinator) stop() error {

@@ -70,6 +70,18 @@ func (k *fleetKey) get(ctx context.Context) ([]byte, error) {
 	return key, nil
 }
 
+// known is the key, or nil until there is one. It never waits for the store.
+func (k *fleetKey) known() []byte {
+	select {
+	case <-k.agreed:
+	default:
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.key
+}
+
 // refresh puts the agreed key back into a store that may have been emptied. It returns
 // errOtherKey if the store holds another one; the replica goes on with its own.
 func (k *fleetKey) refresh(ctx context.Context) error {

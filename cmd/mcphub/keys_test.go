@@ -16,6 +16,9 @@ func TestFleetKeysAreWhatOtherReleasesDerive(t *testing.T) {
 	if got, want := heartbeat.FleetCredential(key), "b49eef612c7af8b95d2d765c8cad0c77bb389e5f48f0e02bb5f1c5b191aa27ac"; got != want {
 		t.Errorf("credential = %s, want %s", got, want)
 	}
+	if got, want := heartbeat.KeyPrint(key), "0beef7900e54"; got != want {
+		t.Errorf("print = %s, want %s", got, want)
+	}
 	if got, want := hex.EncodeToString(sessionKey(key)), "7f9cf9e49d61063f9dbb5a43e84203bd435756605eea9f0ee61e6e77e0a55d85"; got != want {
 		t.Errorf("session key = %s, want %s", got, want)
 	}
@@ -42,10 +45,16 @@ func (a *agreement) FleetKey(_ context.Context, proposed []byte) ([]byte, error)
 func TestReplicasWithoutASecretAgree(t *testing.T) {
 	var a agreement
 	one, two := newFleetKey("", &a), newFleetKey("", &a)
+	if k := one.known(); k != nil {
+		t.Errorf("a key is known before it was agreed on: %x", k)
+	}
 	k1, err1 := one.get(t.Context())
 	k2, err2 := two.get(t.Context())
 	if err := errors.Join(err1, err2); err != nil || string(k1) != string(k2) || len(k1) < 32 {
 		t.Fatalf("keys %x and %x, %v", k1, k2, err)
+	}
+	if k := two.known(); string(k) != string(k1) {
+		t.Errorf("known = %x, want %x", k, k1)
 	}
 	if k, err := newFleetKey("", &agreement{}).get(t.Context()); err != nil || string(k) == string(k1) {
 		t.Errorf("another fleet's key is the same, %v", err)

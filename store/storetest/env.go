@@ -143,7 +143,7 @@ func age(ctx context.Context, c redis.Cmdable, key string, d time.Duration) erro
 		}
 		return err
 	case kind == "hash":
-		for _, field := range []string{"registered", "lapsed", "created", "seen"} {
+		for _, field := range []string{"registered", "lapsed", "created", "joined", "seen"} {
 			text, err := c.HGet(ctx, key, field).Result()
 			ms, nerr := strconv.ParseInt(text, 10, 64)
 			if err != nil || nerr != nil {

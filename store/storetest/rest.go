@@ -59,20 +59,6 @@ var restCases = []testCase{
 			t.Fatalf("TouchCatalogs of none = %v, %v", missing, err)
 		}
 	}},
-	{"a coordinator's line is readable and lapses", func(t *testing.T, e Env) {
-		c := store.Coordinator{ID: "host-1.a1b2", Address: "127.0.0.1:3000", Version: "1.0.0", Started: time.UnixMilli(5), Sessions: 3, InFlight: 2}
-		wantErr(t, "PutCoordinator", e.Store.PutCoordinator(t.Context(), c, 10*time.Second), nil)
-		h := hash(t, e, e.Key("coordinator:host-1.a1b2"))
-		if got := fmt.Sprint(h["id"], h["address"], h["version"], h["started"], h["sessions"], h["inFlight"]); got != fmt.Sprint("host-1.a1b2", "127.0.0.1:3000", "1.0.0", "5", "3", "2") {
-			t.Fatalf("hash = %v", h)
-		}
-		e.Advance(11 * time.Second)
-		if h := hash(t, e, e.Key("coordinator:host-1.a1b2")); len(h) != 0 {
-			t.Fatalf("hash = %v", h)
-		}
-		c.ID = "a b"
-		wantErr(t, "PutCoordinator", e.Store.PutCoordinator(t.Context(), c, ttl), store.ErrInvalid)
-	}},
 	{"events come newest first", func(t *testing.T, e Env) {
 		if got, err := e.Store.Events(t.Context(), 10); err != nil || len(got) != 0 {
 			t.Fatalf("Events = %v, %v", got, err)
