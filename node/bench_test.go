@@ -68,3 +68,32 @@ type sink struct {
 func (s *sink) Header() http.Header         { return s.header }
 func (s *sink) WriteHeader(status int)      { s.status = status }
 func (s *sink) Write(p []byte) (int, error) { return io.Discard.Write(p) }
+
+// BenchmarkSessionStart is the initialize of a session with an isolated server that takes 700 ms
+// to answer its own, through the handler. Run it with -benchtime 20x.
+func BenchmarkSessionStart(b *testing.B) {
+	b.Run("spare", func(b *testing.B) { benchSessionStart(b, 2) })
+	b.Run("fresh", func(b *testing.B) { benchSessionStart(b, 0) })
+}
+
+func benchSessionStart(b *testing.B, warm int) {
+	r := startRig(b, nil, isolatedFake("iso", 4, warm, "FAKE_SLOW=700"))
+	h := r.node.Handler()
+	for b.Loop() {
+		b.StopTimer()
+		eventually(b, "spares", func() bool { return r.server("iso").Spares == warm })
+		req := r.request(context.Background(), http.MethodPost, "iso", "s1", initBody("2025-11-25"))
+		w := &sink{header: http.Header{}}
+		b.StartTimer()
+		h.ServeHTTP(w, req)
+		b.StopTimer()
+		if w.status != http.StatusOK {
+			b.Fatalf("status %d", w.status)
+		}
+		r.end("iso", "s1")
+		eventually(b, "session gone", func() bool { return r.server("iso").Sessions == 0 })
+		b.StartTimer()
+	}
+	b.StopTimer()
+	r.close()
+}

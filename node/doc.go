@@ -3,7 +3,8 @@
 // A supervisor per server starts it, with bounded parallelism and back-off, shakes hands and
 // reads its lists, and keeps that true for as long as the server is called ready. All sessions
 // of a server share one connection, a link: requests go out under ids of the node's own and
-// come back under the client's, byte for byte. The far end of a link is a child process
+// come back under the client's, byte for byte. An isolated server has a pool of processes, one
+// for each session and spares, each with a link. The far end of a link is a child process
 // (stdio), a server over streamable HTTP or the older HTTP+SSE, or one in this process (builtin).
 //
 // The package leaves to others: which node a session is on (router), keeping the lease
@@ -15,6 +16,8 @@
 //   - A server is ready only between a handshake followed by all its lists and the loss of its
 //     connection. When that is lost its sessions are forgotten, so that a coordinator learns by
 //     a 404 that what the server knew of them is gone.
+//   - An isolated server is ready while processes of it can be started. A session of it lives
+//     and ends with its process, which no other session has used or will.
 //   - Every request gets exactly one outcome: the server's answer; error 1001 when it may have
 //     run; or a refusal, with X-MCPHub-Refused, when nothing of it has reached the server. Two
 //     things stretch that: requests that only read are refused, and so sent elsewhere, even if

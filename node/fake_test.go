@@ -141,6 +141,14 @@ func (s *fakeServer) handle(m *fakeMessage, line []byte) {
 			s.asked <- m.Result
 		}
 	case "initialize":
+		for path := os.Getenv("FAKE_GATE"); path != ""; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(path); err == nil {
+				break
+			}
+		}
+		if ms, _ := strconv.Atoi(os.Getenv("FAKE_SLOW")); ms > 0 {
+			time.Sleep(time.Duration(ms) * time.Millisecond)
+		}
 		s.result(m.ID, `{"protocolVersion" : "2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{},"resources":{"subscribe":true}},"serverInfo":{"name":"fake","version":"1.0"},"odd":[1.0,2e3]}`)
 	case "tools/list":
 		s.list(m)
@@ -184,6 +192,12 @@ func (s *fakeServer) call(m *fakeMessage) {
 			}
 			s.result(m.ID, text(args.Text))
 		}()
+	case "keep": // answers with what was said before
+		s.mu.Lock()
+		before := s.stored["kept"]
+		s.stored["kept"] = args.Text
+		s.mu.Unlock()
+		s.result(m.ID, text(strconv.Itoa(os.Getpid())+" "+before))
 	case "log":
 		for _, level := range []string{"debug", "info", "error"} {
 			s.raw(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"` + level + `","data":"` + args.Text + `"}}`)

@@ -140,8 +140,7 @@ func (n *Node) serveEnd(c echo.Context) error {
 	if !ok {
 		return nil
 	}
-	l := s.ready.Load()
-	if l == nil || !l.endSession(id) {
+	if !s.end(id) {
 		return refuse(w, http.StatusNotFound, wire.RefusedSession, "this node does not know the session")
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -247,16 +246,12 @@ type exchange struct {
 }
 
 func (x *exchange) request() error {
-	l := x.s.ready.Load()
-	if l == nil {
-		return x.refuse(errNotReady)
-	}
 	if x.f.Method == "initialize" {
-		return x.initialize(l)
+		return x.initialize()
 	}
-	ses := l.session(x.sid)
-	if ses == nil {
-		return x.refuse(errSessionUnknown)
+	l, ses, err := x.s.find(x.r.Context(), x.sid)
+	if err != nil {
+		return x.refuse(err)
 	}
 	switch x.f.Method {
 	case "logging/setLevel":
@@ -276,15 +271,10 @@ func (x *exchange) request() error {
 // notification takes a client's notification. What concerns only the node's own handshake, or a
 // server's requests, of which there are none, goes no further.
 func (x *exchange) notification() error {
-	l := x.s.ready.Load()
-	if l == nil {
-		return x.refuse(errNotReady)
+	l, ses, err := x.s.find(x.r.Context(), x.sid)
+	if err != nil {
+		return x.refuse(err)
 	}
-	ses := l.session(x.sid)
-	if ses == nil {
-		return x.refuse(errSessionUnknown)
-	}
-	var err error
 	switch x.f.Method {
 	case "notifications/initialized", "notifications/roots/list_changed", "notifications/progress":
 	case "notifications/cancelled":
@@ -299,8 +289,9 @@ func (x *exchange) notification() error {
 	return nil
 }
 
-// initialize opens the session and answers for the server, whose own handshake is long done.
-func (x *exchange) initialize(l *link) error {
+// initialize opens the session and answers for the server, with which hands have been shaken
+// long ago unless the session gets a process started for it.
+func (x *exchange) initialize() error {
 	if x.n.draining.Load() {
 		return refuse(x.w, http.StatusServiceUnavailable, wire.RefusedDraining, "this node takes no new sessions")
 	}
@@ -310,7 +301,7 @@ func (x *exchange) initialize(l *link) error {
 		return writeJSON(x.w, http.StatusBadRequest, wire.Error(x.f.IDBytes(), wire.CodeInvalidParams,
 			"params.protocolVersion must be a string", nil))
 	}
-	sessions, err := l.openSession(x.sid)
+	result, sessions, err := x.s.open(x.r.Context(), x.sid, x.f, version)
 	switch {
 	case errors.Is(err, errTooMany):
 		return refuse(x.w, http.StatusServiceUnavailable, wire.RefusedDraining, "this node has all the sessions it can take")
@@ -318,7 +309,7 @@ func (x *exchange) initialize(l *link) error {
 		return x.refuse(err)
 	}
 	x.w.Header().Set(wire.HeaderSessions, strconv.Itoa(sessions))
-	return x.write(wire.Result(x.f.IDBytes(), l.hello.Load().answerTo(version)))
+	return x.write(wire.Result(x.f.IDBytes(), result))
 }
 
 func (x *exchange) setLevel(l *link, ses *session) error {

@@ -22,10 +22,18 @@ const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "
 
 // handshake introduces the node to the server (MCP 2025-11-25, Lifecycle). The node declares
 // no client capabilities, so the server may ask nothing of it.
-func (l *link) handshake(ctx context.Context) error {
+func (l *link) handshake(ctx context.Context) error { return l.greet(ctx, l.ownParams()) }
+
+// ownParams are those of the node's own initialize.
+func (l *link) ownParams() []byte {
 	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
-	f, err := l.introduce(ctx, append(params, "}}"...))
+	return append(params, "}}"...)
+}
+
+// greet shakes hands with the params of an initialize.
+func (l *link) greet(ctx context.Context, params []byte) error {
+	f, err := l.introduce(ctx, params)
 	if err != nil {
 		return err
 	}
@@ -89,6 +97,27 @@ func readHello(result []byte) (hello, error) {
 	}
 	h.tools, h.prompts, h.resources, h.logging = has("tools"), has("prompts"), has("resources"), has("logging")
 	return h, nil
+}
+
+// fits says that the server would give the same answer to a client that asks for a version: it
+// was asked for our latest, and with a version that we do not speak the client is offered that.
+func (h *hello) fits(version string) bool {
+	return version == h.version || version == wire.LatestLegacy || !wire.IsLegacy(version)
+}
+
+// greetingOf is a client's initialize as a process of its own gets it: with the client's own
+// params, but without its capabilities, since nothing that a server might ask of the client
+// would reach it.
+func greetingOf(f *wire.Frame, version string) greeting {
+	params := f.ParamsBytes()
+	var edits []wire.Edit
+	if at, ok := wire.Lookup(params, "capabilities"); ok {
+		edits = append(edits, wire.Edit{Span: at, New: []byte("{}")})
+	}
+	if at, ok := wire.Lookup(params, "protocolVersion"); ok && !wire.IsLegacy(version) {
+		edits = append(edits, wire.Edit{Span: at, New: wire.Quote(wire.LatestLegacy)})
+	}
+	return greeting{version: version, params: wire.Splice(params, edits...)}
 }
 
 // answerTo is the InitializeResult for a client that asks for a version: byte for byte the server's,

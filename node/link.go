@@ -53,6 +53,7 @@ var (
 	errFenced   = errors.New("lease of the node has lapsed")
 	errLost     = errors.New("connection to the server was lost")
 	errStopping = errors.New("node is shutting down")
+	errReplaced = errors.New("the server's settings have changed")
 
 	errUnresponsive = fmt.Errorf("%w: it answers no ping", errLost)
 )
@@ -81,7 +82,7 @@ type link struct {
 
 	mu       sync.Mutex // guards the rest
 	closed   bool
-	quiet    bool  // takes no new requests of clients
+	quiet    error // why no new requests of clients are taken; nil while they are
 	reason   error // why it is closed
 	calls    map[int64]*call
 	sessions map[string]*session
@@ -116,6 +117,16 @@ func (l *link) now() time.Duration { return time.Since(l.epoch) }
 func (l *link) attach(up upstream) {
 	l.up = up
 	l.work.Go(l.reply)
+}
+
+// isLost says that the link is over.
+func (l *link) isLost() bool {
+	select {
+	case <-l.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // close ends the link and everything that belongs to it.
@@ -216,8 +227,8 @@ func (l *link) enter(ses *session, id, token []byte, method, trace string) (*cal
 var errDuplicateID = errors.New("id in use")
 
 func (l *link) enterSession(ses *session, c *call) error {
-	if l.quiet {
-		return errStopping
+	if l.quiet != nil {
+		return l.quiet
 	}
 	if ses.ended {
 		return errSessionUnknown
@@ -331,8 +342,11 @@ func (l *link) lose(reason error) bool {
 // sent or may be sent again without harm, otherwise of unknown outcome.
 func (l *link) finishLost(c *call, reason error) {
 	why := "server_lost"
-	if errors.Is(reason, errStopping) {
+	switch {
+	case errors.Is(reason, errStopping):
 		why = "node_shutdown"
+	case errors.Is(reason, errReplaced):
+		why = "server_replaced"
 	}
 	switch {
 	case c.cancelled.Load() != 0:

@@ -40,7 +40,7 @@ func New(cfg Config, lease Lease, log *slog.Logger) *Node {
 		cfg: cfg, lease: lease, log: log.With("node", string(cfg.ID)), byName: map[string]*server{},
 		started: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
-	slots := make(chan struct{}, cfg.StartParallel)
+	slots := newStarts(cfg.StartParallel)
 	for _, sc := range cfg.Servers {
 		s := newServer(sc, &n.cfg, n.log)
 		s.stats, s.fence, s.slots, s.tell = &n.stats, n.fence, slots, n.tell
@@ -91,25 +91,34 @@ func (n *Node) Drain() {
 
 // finishCalls lets the requests in flight finish, for a while, and takes no new ones.
 func (n *Node) finishCalls() {
-	deadline := time.NewTimer(n.cfg.DrainTimeout)
+	left := finish(context.Background(), n.cfg.DrainTimeout, func() (left int) {
+		for _, s := range n.servers {
+			left += s.quiesce(errStopping)
+		}
+		return left
+	})
+	if left > 0 {
+		n.log.Warn("requests still in flight are cut off", "requests", left)
+	}
+}
+
+// finish waits until there are no requests left, for at most d, and returns the number left.
+func finish(ctx context.Context, d time.Duration, count func() int) int {
+	deadline := time.NewTimer(d)
 	defer deadline.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
-		left := 0
-		for _, s := range n.servers {
-			if l := s.ready.Load(); l != nil {
-				left += l.quiesce()
-			}
-		}
+		left := count()
 		if left == 0 {
-			return
+			return 0
 		}
 		select {
 		case <-look.C:
 		case <-deadline.C:
-			n.log.Warn("requests still in flight are cut off", "requests", left)
-			return
+			return left
+		case <-ctx.Done():
+			return left
 		}
 	}
 }
@@ -129,8 +138,12 @@ func (n *Node) sweep(ctx context.Context) {
 			calls.Reset(n.callTick())
 		case <-sessions.C:
 			idle := n.idle()
-			n.eachLink(func(l *link) { n.stats.expired.Add(int64(l.expire(idle))) })
-			sessions.Reset(min(maxSweep, idle/10+1))
+			next := idle
+			for _, s := range n.servers {
+				s.expire(idle)
+				next = min(next, cmp.Or(s.cfg.IdleTimeout, next))
+			}
+			sessions.Reset(min(maxSweep, next/10+1))
 		}
 	}
 }
@@ -156,7 +169,7 @@ func (n *Node) idle() time.Duration {
 
 func (n *Node) eachLink(f func(*link)) {
 	for _, s := range n.servers {
-		if l := s.ready.Load(); l != nil {
+		for _, l := range s.links() {
 			f(l)
 		}
 	}

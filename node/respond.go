@@ -187,7 +187,10 @@ func (x *exchange) refuse(err error) error {
 	id := x.f.IDBytes()
 	var rpc *rpcError
 	var status *statusError
+	var full *fullError
 	switch {
+	case errors.As(err, &full):
+		return refuseFull(x.w, id, full)
 	case errors.As(err, &rpc):
 		answer := append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), `,"error":`...)
 		return x.write(append(append(answer, rpc.raw...), '}'))
@@ -210,6 +213,20 @@ func (x *exchange) refuse(err error) error {
 		return writeJSON(x.w, http.StatusOK, wire.Error(id, wire.CodeInternal, "the server did not answer in time", nil))
 	}
 	return refuse(x.w, http.StatusServiceUnavailable, wire.RefusedServer, err.Error())
+}
+
+// fullRetry is when another try of a session that found every process taken may go better, in
+// seconds: sessions end when their clients do, or after minutes without a request.
+const fullRetry = "5"
+
+// refuseFull answers an initialize for which there is no process. Another node may have one.
+func refuseFull(w http.ResponseWriter, id []byte, err *fullError) error {
+	h := w.Header()
+	h.Set(wire.HeaderRefused, wire.RefusedFull)
+	h.Set("Retry-After", fullRetry)
+	return writeJSON(w, http.StatusServiceUnavailable, wire.Error(id, wire.CodeNotExecuted, "not executed: "+err.Error(),
+		map[string]any{"outcome": "not_executed", "retryable": true, "reason": wire.RefusedFull,
+			"server": err.server, "limit": "maxProcesses", "maxProcesses": err.most}))
 }
 
 // notExecuted is the answer to a call that has certainly not run.

@@ -25,8 +25,9 @@ const (
 //	starting ──▶ ready ⇄ failed        disabled
 //	        └────────────▲
 //
-// It is ready from the moment the handshake and all lists have succeeded until its connection
-// is lost, and at no other time.
+// A server that its sessions share is ready from the moment the handshake and all lists have
+// succeeded until its connection is lost, and at no other time. An isolated one is ready while
+// processes of it can be started.
 type server struct {
 	cfg   ServerConfig
 	id    store.ServerID
@@ -34,12 +35,13 @@ type server struct {
 	log   *slog.Logger
 	stats *counters
 	fence func() error
-	slots chan struct{} // bounds the starts at one time, of all servers together
-	tell  func()        // says that state has changed
+	slots *starts
+	tell  func() // says that state has changed
 	dial  func(*link) (upstream, error)
 	back  backoff
 
-	ready atomic.Pointer[link] // nil unless ready
+	ready atomic.Pointer[link] // nil unless ready and shared
+	pool  *pool                // nil unless isolated
 	tried chan struct{}        // closed when the first attempt has ended
 	once  sync.Once            // of closing it
 
@@ -60,6 +62,9 @@ func newServer(cfg ServerConfig, all *Config, log *slog.Logger) *server {
 		tried: make(chan struct{}), status: store.ServerStarting, tell: func() {},
 	}
 	s.dial = s.connect
+	if cfg.isolated() {
+		s.pool = newPool(s)
+	}
 	if err := cfg.validate(); err != nil {
 		s.status, s.err = store.ServerFailed, err
 	} else if !cfg.Enabled {
@@ -88,20 +93,32 @@ func (s *server) run(ctx context.Context) {
 	if s.current() != store.ServerStarting {
 		return // disabled, or its settings are wrong
 	}
+	if s.pool != nil {
+		s.pool.run(ctx)
+		return
+	}
 	for attempt := 1; ; attempt++ {
 		s.attempt(ctx, attempt)
-		if ctx.Err() != nil {
+		if !s.again(ctx, attempt) {
 			return
 		}
-		wait := s.back.next()
-		s.log.Info("server will be started again", "attempt", attempt+1, "dur", wait.Round(time.Millisecond))
-		if pause(ctx, wait) != nil {
-			return
-		}
-		s.mu.Lock()
-		s.restarts++
-		s.mu.Unlock()
 	}
+}
+
+// again waits until another attempt is due. It reports false if ctx ended first.
+func (s *server) again(ctx context.Context, attempt int) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	wait := s.back.next()
+	s.log.Info("server will be started again", "attempt", attempt+1, "dur", wait.Round(time.Millisecond))
+	if pause(ctx, wait) != nil {
+		return false
+	}
+	s.mu.Lock()
+	s.restarts++
+	s.mu.Unlock()
+	return true
 }
 
 func (s *server) current() store.ServerStatus {
@@ -112,14 +129,12 @@ func (s *server) current() store.ServerStatus {
 
 // attempt starts the server once and, if that goes well, serves until it is lost or ctx ends.
 func (s *server) attempt(ctx context.Context, number int) {
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
+	if s.slots.acquire(ctx, false) != nil {
 		return
 	}
 	begun := time.Now()
-	l, cat, err := s.start(ctx)
-	<-s.slots
+	l, cat, err := s.start(ctx, nil, true)
+	s.slots.release()
 	if err != nil {
 		var tail []string
 		if l != nil {
@@ -137,7 +152,7 @@ func (s *server) attempt(ctx context.Context, number int) {
 		h.listen()
 	}
 	s.serve(ctx, l)
-	l.lose(errStopping) // unless it is lost already
+	l.lose(endOf(ctx)) // unless it is lost already
 	s.ready.Store(nil)
 	s.fail(ctx, l.reason, l.up.stderr(), number)
 	l.close()
@@ -147,9 +162,9 @@ func (s *server) attempt(ctx context.Context, number int) {
 	}
 }
 
-// start connects, shakes hands and reads the lists. The link it returns is the caller's to
-// close, also after an error.
-func (s *server) start(ctx context.Context) (*link, *catalog, error) {
+// start connects, shakes hands with a client's params, or for nil as the node itself, and reads
+// the lists if it is to. The link it returns is the caller's to close, also after an error.
+func (s *server) start(ctx context.Context, params []byte, list bool) (*link, *catalog, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lim.StartTimeout)
 	defer cancel()
 	l := newLink(s.lim.ID, s.cfg.Name, s.lim, s.log, s.stats, s.fence)
@@ -158,9 +173,12 @@ func (s *server) start(ctx context.Context) (*link, *catalog, error) {
 		return nil, nil, err
 	}
 	l.attach(up)
-	err = l.handshake(ctx)
+	if params == nil {
+		params = l.ownParams()
+	}
+	err = l.greet(ctx, params)
 	var cat *catalog
-	if err == nil {
+	if err == nil && list {
 		cat, err = l.list(ctx)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -204,15 +222,22 @@ func (s *server) relist(ctx context.Context, l *link, wait time.Duration) bool {
 		s.log.Warn("lists not read again", "err", err)
 		return false
 	}
+	s.adopt(cat)
+	return true
+}
+
+// adopt takes over lists that have been read again, while the server is ready.
+func (s *server) adopt(cat *catalog) {
 	s.mu.Lock()
-	same := s.catalog != nil && s.catalog.digest == cat.digest
-	s.catalog = cat
+	changed := s.status == store.ServerReady && (s.catalog == nil || s.catalog.digest != cat.digest)
+	if changed {
+		s.catalog = cat
+	}
 	s.mu.Unlock()
-	if !same {
+	if changed {
 		s.log.Info("server's lists have changed", "tools", cat.tools)
 		s.tell()
 	}
-	return true
 }
 
 // fail notes why the server is not ready.
@@ -247,7 +272,9 @@ func (s *server) describe() store.Server {
 		d.Resources, d.Templates = s.catalog.resources, s.catalog.templates
 	}
 	s.mu.Unlock()
-	if l := s.ready.Load(); l != nil {
+	if s.pool != nil {
+		s.pool.describe(&d)
+	} else if l := s.ready.Load(); l != nil {
 		if up, ok := l.up.(interface{ transport() string }); ok {
 			d.Transport = up.transport()
 		}

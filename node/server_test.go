@@ -61,9 +61,13 @@ func goodServer(f *wire.Frame) string {
 }
 
 // supervised is a server whose connections a test makes.
-func supervised(name string, slots chan struct{}, dial func(*link) (upstream, error)) *server {
+func supervised(name string, slots *starts, dial func(*link) (upstream, error)) *server {
+	return supervisedAs(ServerConfig{Name: name, Command: "x", Enabled: true}, slots, dial)
+}
+
+func supervisedAs(sc ServerConfig, slots *starts, dial func(*link) (upstream, error)) *server {
 	cfg := Config{ID: "n1"}.withDefaults()
-	s := newServer(ServerConfig{Name: name, Command: "x", Enabled: true}, &cfg, discard())
+	s := newServer(sc, &cfg, discard())
 	s.stats, s.fence, s.slots, s.dial = &counters{}, always, slots, dial
 	s.back.rand = func() float64 { return 0.5 }
 	return s
@@ -73,7 +77,7 @@ func TestFailedStartsAreSpacedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
 		begun := time.Now()
-		s := supervised("a", make(chan struct{}, 1), func(*link) (upstream, error) {
+		s := supervised("a", newStarts(1), func(*link) (upstream, error) {
 			at = append(at, time.Since(begun))
 			return nil, errors.New("no luck")
 		})
@@ -121,7 +125,7 @@ func TestStartsAreBoundedInNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const servers, parallel = 20, 3
 		var now, most atomic.Int32
-		slots := make(chan struct{}, parallel)
+		slots := newStarts(parallel)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		var list []*server
@@ -156,7 +160,7 @@ func TestStartsAreBoundedInNumber(t *testing.T) {
 func TestServerGoesThroughItsStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		made := make(chan *scriptUp, 9)
-		s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+		s := supervised("a", newStarts(1), func(l *link) (upstream, error) {
 			u := &scriptUp{link: l, answer: goodServer}
 			made <- u
 			return u, nil
@@ -230,7 +234,7 @@ func TestHandshakesAndListsThatAreNoGood(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+				s := supervised("a", newStarts(1), func(l *link) (upstream, error) {
 					return &scriptUp{link: l, answer: with(tc.method, tc.result)}, nil
 				})
 				ctx, cancel := context.WithCancel(t.Context())
@@ -251,7 +255,7 @@ func TestHandshakesAndListsThatAreNoGood(t *testing.T) {
 // reads, in any order.
 func TestServerThatExitsAtOnceIsShownWithItsExit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+		s := supervised("a", newStarts(1), func(l *link) (upstream, error) {
 			return &exitedUp{scriptUp{link: l, answer: goodServer}}, nil
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -276,7 +280,7 @@ func (u *exitedUp) send(ctx context.Context, m message) error {
 
 func TestListsThatMayBeMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+		s := supervised("a", newStarts(1), func(l *link) (upstream, error) {
 			return &scriptUp{link: l, answer: func(f *wire.Frame) string {
 				if f.Method == "prompts/list" {
 					return `!{"code":-32601,"message":"no"}`
@@ -302,7 +306,7 @@ func TestListsThatFailLaterAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lists atomic.Int32
 		var up *scriptUp
-		s := supervised("a", make(chan struct{}, 1), func(l *link) (upstream, error) {
+		s := supervised("a", newStarts(1), func(l *link) (upstream, error) {
 			up = &scriptUp{link: l, answer: func(f *wire.Frame) string {
 				if f.Method == "tools/list" {
 					switch lists.Add(1) {

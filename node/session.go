@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -108,11 +109,12 @@ func (l *link) load() (sessions, inflight int) {
 	return len(l.sessions), l.inflight
 }
 
-// quiesce makes the link refuse new requests from now on, and returns the number in flight.
-func (l *link) quiesce() int {
+// quiesce makes the link refuse new requests from now on, for a reason that does not change any
+// more, and returns the number in flight.
+func (l *link) quiesce(why error) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.quiet = true
+	l.quiet = cmp.Or(l.quiet, why)
 	return l.inflight
 }
 
@@ -121,8 +123,6 @@ func (l *link) refusing() error {
 	switch {
 	case l.closed:
 		return l.reason
-	case l.quiet:
-		return errStopping
 	}
-	return nil
+	return l.quiet
 }

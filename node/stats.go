@@ -6,6 +6,7 @@ import "sync/atomic"
 type counters struct {
 	droppedNotifications, droppedReplies, foreignLines  atomic.Int64
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
+	sparesGiven, full, idled, crashed                   atomic.Int64
 	queued                                              atomic.Int64 // bytes of notifications not yet written to their readers
 }
 
@@ -23,8 +24,13 @@ type Stats struct {
 	StrayAnswers, LateAnswers int64
 	// UnknownOutcomes are calls answered with error 1001.
 	UnknownOutcomes int64
-	// ExpiredSessions were idle for too long.
+	// ExpiredSessions were idle for longer than the fleet keeps them.
 	ExpiredSessions int64
+	// Of isolated servers: SparesGiven are sessions that got a process started ahead,
+	// RefusedFull those for which none was to be had. What the process of a session knew was
+	// lost with IdledSessions, which had no request for the server's idleTimeoutMs, and with
+	// LostProcesses, which ended by themselves.
+	SparesGiven, RefusedFull, IdledSessions, LostProcesses int64
 }
 
 func (c *counters) stats() Stats {
@@ -36,5 +42,9 @@ func (c *counters) stats() Stats {
 		LateAnswers:          c.lateAnswers.Load(),
 		UnknownOutcomes:      c.unknownOutcomes.Load(),
 		ExpiredSessions:      c.expired.Load(),
+		SparesGiven:          c.sparesGiven.Load(),
+		RefusedFull:          c.full.Load(),
+		IdledSessions:        c.idled.Load(),
+		LostProcesses:        c.crashed.Load(),
 	}
 }
