@@ -130,15 +130,29 @@ func checkServer(s store.Server) error {
 	if s.Catalog != "" && !isHex(string(s.Catalog), 64) {
 		return badRecord("catalog of server %s: must be 64 lower-case hex digits", s.ID)
 	}
-	for _, n := range []int{s.Tools, s.Sessions, s.InFlight, s.Restarts} {
-		if n < 0 || n > maxCount {
-			return badRecord("server %s: the count %d is out of range", s.ID, n)
+	for _, n := range counts(&s) {
+		if *n < 0 || *n > maxCount {
+			return badRecord("server %s: the count %d is out of range", s.ID, *n)
 		}
+	}
+	if s.Isolation != "" && s.Isolation != isolated {
+		return badRecord("isolation of server %s: must be %s, or absent", s.ID, isolated)
 	}
 	if s.Weight < 0 || s.Weight > maxWeight {
 		return badRecord("weight of server %s: %d is not between 1 and %d", s.ID, s.Weight, maxWeight)
 	}
 	return nil
+}
+
+// isolated is the isolation of a server with a process for each session.
+const isolated = "session"
+
+// counts are the numbers of a server that only have to be in range.
+func counts(s *store.Server) []*int {
+	return []*int{
+		&s.Tools, &s.Prompts, &s.Resources, &s.Templates, &s.Sessions, &s.InFlight, &s.Restarts,
+		&s.Processes, &s.Spares, &s.MaxProcesses,
+	}
 }
 
 // checkText refuses what cannot be shown on one line.
@@ -179,7 +193,13 @@ func trim(servers []store.Server, brief bool) []store.Server {
 		s.Error = cut(s.Error, maxError)
 		lines := s.Stderr[max(0, len(s.Stderr)-maxLines):]
 		s.Stderr = nil
-		s.Weight = max(s.Weight, 1)
+		s.Weight = min(max(s.Weight, 1), maxWeight)
+		for _, n := range counts(s) {
+			*n = min(max(*n, 0), maxCount)
+		}
+		if s.Isolation != isolated {
+			s.Isolation = ""
+		}
 		if brief {
 			s.Error = cut(s.Error, 80)
 			continue

@@ -19,7 +19,11 @@ func goodRecord() Record {
 		Servers: []store.ServerID{"a", "b"}, Instance: instanceA, Version: "1.0",
 		Weight: 2, Status: store.NodeDraining, StartedAt: 1767261600000, Epoch: 3,
 		ServerDetails: []store.Server{
-			ready("a"), ready("b"),
+			ready("a"),
+			{
+				ID: "b", Status: store.ServerReady, Transport: "stdio", Weight: 1, Tools: 1, Prompts: 2, Resources: 3, Templates: 4,
+				Isolation: "session", Processes: 5, Spares: 2, MaxProcesses: 5, Full: true,
+			},
 			{ID: "c", Status: store.ServerFailed, Error: "exit status 1", Stderr: []string{"boom"}, Weight: 1},
 		},
 	}
@@ -112,6 +116,13 @@ func TestRecordRefused(t *testing.T) {
 		{"catalog", func(r *Record) { r.ServerDetails[0].Catalog = "abc" }, ErrRecord, "catalog"},
 		{"negative tools", func(r *Record) { r.ServerDetails[0].Tools = -1 }, ErrRecord, "range"},
 		{"huge sessions", func(r *Record) { r.ServerDetails[0].Sessions = math.MaxInt }, ErrRecord, "range"},
+		{"negative prompts", func(r *Record) { r.ServerDetails[0].Prompts = -1 }, ErrRecord, "range"},
+		{"huge resources", func(r *Record) { r.ServerDetails[0].Resources = math.MaxInt }, ErrRecord, "range"},
+		{"negative templates", func(r *Record) { r.ServerDetails[0].Templates = -1 }, ErrRecord, "range"},
+		{"negative processes", func(r *Record) { r.ServerDetails[1].Processes = -1 }, ErrRecord, "range"},
+		{"negative spares", func(r *Record) { r.ServerDetails[1].Spares = -1 }, ErrRecord, "range"},
+		{"huge limit", func(r *Record) { r.ServerDetails[1].MaxProcesses = math.MaxInt }, ErrRecord, "range"},
+		{"isolation", func(r *Record) { r.ServerDetails[0].Isolation = "shared" }, ErrRecord, "isolation of server a"},
 		{"server weight", func(r *Record) { r.ServerDetails[0].Weight = 1001 }, ErrRecord, "weight"},
 		{"501 servers", func(r *Record) { r.Servers = make([]store.ServerID, 501) }, ErrRecord, "500"},
 	}
@@ -130,6 +141,27 @@ func TestRecordRefused(t *testing.T) {
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			}
 		})
+	}
+}
+
+// Whatever a node is made to say of its servers, its record is not refused for it.
+func TestTrimmedServersPass(t *testing.T) {
+	long := strings.Repeat("\xff", 5000)
+	wild := store.Server{
+		ID: "a", Status: store.ServerReady, Error: long, Stderr: []string{long, long}, Weight: 1 << 40,
+		Tools: -1, Prompts: -1, Resources: math.MaxInt, Templates: -1, Sessions: -5, InFlight: math.MinInt, Restarts: math.MaxInt,
+		Isolation: "shared", Processes: -1, Spares: math.MaxInt, MaxProcesses: -1,
+	}
+	for _, brief := range []bool{false, true} {
+		r := goodRecord()
+		r.Servers, r.ServerDetails = []store.ServerID{"a"}, trim([]store.Server{wild}, brief)
+		if _, err := r.ToNode(AddressPolicy{}); err != nil {
+			t.Errorf("brief %v: %v", brief, err)
+		}
+	}
+	kept := goodRecord().ServerDetails[1]
+	if got := trim([]store.Server{kept}, false)[0]; !reflect.DeepEqual(got, kept) {
+		t.Errorf("trim changed what is within the limits: %+v, want %+v", got, kept)
 	}
 }
 

@@ -249,6 +249,9 @@ func (r *Registrar) notice(ctx context.Context, before *store.Node, n store.Node
 		r.log.InfoContext(ctx, "node is active again", "node", n.ID, "epoch", n.Epoch)
 		r.event(ctx, store.EventNodeRecovered, n.ID, "", n.Name+" is active again")
 	}
+	if before != nil && before.State != n.State && n.State == store.NodeDraining {
+		r.event(ctx, store.EventNodeDraining, n.ID, "", n.Name+" is draining: it takes no new sessions")
+	}
 	changes := serverChanges(before, n)
 	for _, s := range changes {
 		if s.Status == store.ServerReady {

@@ -390,6 +390,15 @@ func TestServerChangesAreRecordedOnce(t *testing.T) {
 	if got := m.count(store.EventServerReady); got != 1 {
 		t.Errorf("%d recoveries recorded, want 1", got)
 	}
+	back.Status = store.NodeDraining
+	for range 3 {
+		if _, err := r.Beat(t.Context(), back); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.count(store.EventNodeDraining); got != 1 {
+		t.Errorf("%d drains recorded, want 1", got)
+	}
 }
 
 func TestPutCatalog(t *testing.T) {

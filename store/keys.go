@@ -21,7 +21,8 @@ import (
 //	<p>:{nodes}:rev              int     none         grows with every change of a record; the clock in microseconds, so that it is
 //	                                                  another number even when Redis was emptied or has lost its last second
 //	<p>:{nodes}:epoch            int     none         the last epoch given
-//	<p>:{nodes}:load             hash    none         node id → {"<server>":{"sessions":n,"inFlight":n}}: what changes with every
+//	<p>:{nodes}:load             hash    none         node id → {"<server>":{"sessions":n,"inFlight":n}}, and processes, spares
+//	                                                  and full of a server with a process for each session: what changes with every
 //	                                                  beat and must not move rev
 //	<p>:catalog:<digest>         string  ttl          one server's catalog; digest = hex SHA-256 of it
 //	<p>:session:{<sid>}          hash    ttl          id, subject, scope, era, init, level, created, seen,

@@ -36,24 +36,30 @@ func recordFields(n Node) ([]any, error) {
 	}, nil
 }
 
-// detail is a Server without its counts, which are kept in the load hash.
+// detail is a Server without what a load says, which is kept in the load hash.
 type detail struct {
 	Server
-	Sessions *int `json:"sessions,omitempty"`
-	InFlight *int `json:"inFlight,omitempty"`
+	Sessions  *int  `json:"sessions,omitempty"`
+	InFlight  *int  `json:"inFlight,omitempty"`
+	Processes *int  `json:"processes,omitempty"`
+	Spares    *int  `json:"spares,omitempty"`
+	Full      *bool `json:"full,omitempty"`
 }
 
 // load is how busy a server is on one node.
 type load struct {
-	Sessions int `json:"sessions"`
-	InFlight int `json:"inFlight"`
+	Sessions  int  `json:"sessions"`
+	InFlight  int  `json:"inFlight"`
+	Processes int  `json:"processes,omitempty"`
+	Spares    int  `json:"spares,omitempty"`
+	Full      bool `json:"full,omitempty"`
 }
 
 // loadOf is the node's field in the load hash: the servers that are not idle.
 func loadOf(n Node) (string, error) {
 	m := map[ServerID]load{}
 	for _, srv := range n.Servers {
-		if l := (load{srv.Sessions, srv.InFlight}); l != (load{}) {
+		if l := (load{srv.Sessions, srv.InFlight, srv.Processes, srv.Spares, srv.Full}); l != (load{}) {
 			m[srv.ID] = l
 		}
 	}
@@ -94,7 +100,8 @@ func withLoad(n Node, raw string) Node {
 	}
 	servers := make([]Server, len(n.Servers))
 	for i, srv := range n.Servers {
-		srv.Sessions, srv.InFlight = m[srv.ID].Sessions, m[srv.ID].InFlight
+		l := m[srv.ID]
+		srv.Sessions, srv.InFlight, srv.Processes, srv.Spares, srv.Full = l.Sessions, l.InFlight, l.Processes, l.Spares, l.Full
 		servers[i] = srv
 	}
 	n.Servers = servers

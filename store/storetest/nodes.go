@@ -33,8 +33,10 @@ var nodeCases = []testCase{
 				t.Errorf("field %s = %q, want %q", field, h[field], want)
 			}
 		}
-		if strings.Contains(h["details"], "inFlight") {
-			t.Errorf("details hold counts: %s", h["details"])
+		for _, count := range []string{`"sessions"`, `"inFlight"`, `"processes"`, `"spares"`, `"full"`} {
+			if strings.Contains(h["details"], count) {
+				t.Errorf("details hold %s: %s", count, h["details"])
+			}
 		}
 		lease := hash(t, e, e.Key("{nodes}:lease:n1"))
 		left, err := e.Do("PTTL", e.Key("{nodes}:lease:n1"))
@@ -42,7 +44,7 @@ var nodeCases = []testCase{
 			t.Errorf("lease = %v, PTTL %v", lease, left)
 		}
 		load := hash(t, e, e.Key("{nodes}:load"))
-		if want := `{"time":{"sessions":3,"inFlight":1}}`; load["n1"] != want {
+		if want := `{"time":{"sessions":3,"inFlight":1,"processes":4,"spares":1,"full":true}}`; load["n1"] != want {
 			t.Errorf("load = %s, want %s", load["n1"], want)
 		}
 		if score, err := e.Do("ZSCORE", e.Key("{nodes}:index"), "n1"); err != nil || fmt.Sprint(score) == "" {
@@ -155,10 +157,11 @@ var nodeCases = []testCase{
 	{"revision moves with the record and not with the counts", func(t *testing.T, e Env) {
 		n := register(t, e.Store, node("n1", "a"))
 		rev := snapshot(t, e.Store, nil).Revision
-		n.Servers[0].Sessions, n.Servers[0].InFlight = 99, 7
+		srv := &n.Servers[0]
+		srv.Sessions, srv.InFlight, srv.Processes, srv.Spares, srv.Full = 99, 7, 9, 0, false
 		beat(t, e.Store, n)
-		if got := snapshot(t, e.Store, nil); got.Revision != rev || got.Nodes[0].Servers[0].Sessions != 99 {
-			t.Fatalf("after new counts: revision %d -> %d, sessions %d", rev, got.Revision, got.Nodes[0].Servers[0].Sessions)
+		if got := snapshot(t, e.Store, nil); got.Revision != rev || !reflect.DeepEqual(got.Nodes[0].Servers, n.Servers) {
+			t.Fatalf("after new counts: revision %d -> %d, read\n%+v, want\n%+v", rev, got.Revision, got.Nodes[0].Servers, n.Servers)
 		}
 		for what, change := range map[string]func(){
 			"url":     func() { n.URL = "http://10.0.0.9:1" },
@@ -166,6 +169,8 @@ var nodeCases = []testCase{
 			"status":  func() { n.Servers[1].Status = store.ServerReady },
 			"catalog": func() { n.Servers[0].Catalog = store.DigestOf([]byte("new")) },
 			"weight":  func() { n.Weight = 5 },
+			"limit":   func() { srv.MaxProcesses = 17 },
+			"prompts": func() { srv.Prompts, srv.Resources, srv.Templates = 7, 8, 9 },
 			"version": func() { n.Version = "2.0.0" },
 		} {
 			change()

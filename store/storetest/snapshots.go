@@ -33,12 +33,12 @@ var snapshotCases = []testCase{
 		kept := *prev.Node("n1")
 		keptServers := append([]store.Server(nil), kept.Servers...)
 		e.Advance(3 * time.Second)
-		n.Servers[0].Sessions, n.Servers[0].InFlight = 41, 0
+		n.Servers[0].Sessions, n.Servers[0].InFlight, n.Servers[0].Full = 41, 0, false
 		b := beat(t, e.Store, n)
 		next := snapshot(t, e.Second, prev)
 		got := next.Node("n1")
 		if next.Revision != prev.Revision || !got.LastHeartbeat.Equal(b.Node.LastHeartbeat) ||
-			got.Servers[0].Sessions != 41 || got.Servers[0].InFlight != 0 || next.Taken.Before(prev.Taken) {
+			got.Servers[0].Sessions != 41 || got.Servers[0].InFlight != 0 || got.Servers[0].Full || got.Servers[0].Processes != 4 || next.Taken.Before(prev.Taken) {
 			t.Fatalf("next = %+v", next)
 		}
 		if !reflect.DeepEqual(*prev.Node("n1"), kept) || !reflect.DeepEqual(prev.Node("n1").Servers, keptServers) {
