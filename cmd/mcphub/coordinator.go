@@ -128,7 +128,7 @@ func (c *coordinator) watcherConfig() heartbeat.WatcherConfig {
 func (c *coordinator) registrarConfig() heartbeat.RegistrarConfig {
 	s := c.cfg.Settings.Cluster
 	return heartbeat.RegistrarConfig{
-		Coordinator: c.cfg.ID, Secret: s.Secret.Reveal(), FleetKey: c.key.get,
+		Coordinator: c.cfg.ID, Version: ourVersion(), Secret: s.Secret.Reveal(), FleetKey: c.key.get,
 		NodeTimeout: s.Coordinator.NodeTimeout, SessionTimeout: s.Coordinator.StickySessionTimeout, Changed: c.watcher.Poke,
 	}
 }

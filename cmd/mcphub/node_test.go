@@ -19,6 +19,8 @@ type registry struct {
 	mu    sync.Mutex // guards calls
 	calls []string   // last segments of the paths
 	last  heartbeat.Record
+
+	secret string // of the cluster, which its grants prove; empty for none
 }
 
 func newRegistry(t *testing.T) *registry {
@@ -34,7 +36,11 @@ func newRegistry(t *testing.T) *registry {
 				t.Errorf("%s: %v", call, err)
 			}
 		}
-		_, _ = fmt.Fprint(w, `{"success":true,"data":{"epoch":1,"credential":"c","heartbeatInterval":1000,"nodeTimeout":15000,"sessionTimeout":1000000}}`)
+		proof := ""
+		if r.secret != "" {
+			proof = heartbeat.GrantProof(r.secret, r.last.Instance, 1, "c")
+		}
+		_, _ = fmt.Fprintf(w, `{"success":true,"data":{"epoch":1,"credential":"c","heartbeatInterval":1000,"nodeTimeout":15000,"sessionTimeout":1000000,"proof":%q}}`, proof)
 	}))
 	t.Cleanup(r.Close)
 	return r

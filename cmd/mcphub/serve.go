@@ -91,7 +91,7 @@ func (s *service) serveNode(ctx context.Context) error {
 	id := store.NodeID(cmp.Or(c.Node.ID, madeUpName()))
 	cfg := s.worker(id)
 	cfg.Listener, cfg.CoordinatorURL, cfg.URL, cfg.PodIP = l, c.Node.CoordinatorURL, c.Node.URL, s.app.getenv("POD_IP")
-	cfg.LameDuck = lameDuck
+	cfg.LameDuck, cfg.Waiting = lameDuck, !c.Node.RegisterOnStartup
 	if cfg.URL == "" && cfg.PodIP == "" {
 		cfg.URL = listenedURL(s.host, portOf(l))
 	}
@@ -230,8 +230,8 @@ func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, emb
 func (s *service) worker(id store.NodeID) workerConfig {
 	c := s.settings.Cluster
 	return workerConfig{
-		ID: id, Name: c.Node.Name, Secret: c.Secret.Reveal(), Servers: serverConfigs(s.settings.Servers), Environ: os.Environ(),
-		Interval: c.Node.HeartbeatInterval, SessionTimeout: c.Coordinator.StickySessionTimeout,
+		ID: id, Name: c.Node.Name, Weight: c.Node.Weight, Secret: c.Secret.Reveal(), Servers: serverConfigs(s.settings.Servers), Environ: os.Environ(),
+		Interval: c.Node.HeartbeatInterval, SessionTimeout: c.Coordinator.StickySessionTimeout, DrainTimeout: c.Node.DrainTimeout,
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -19,15 +20,20 @@ const nodeDrain = 10 * time.Second
 type workerConfig struct {
 	ID             store.NodeID
 	Name           string
+	Weight         int // zero means 1
 	Secret         string
 	Servers        []node.ServerConfig
 	Environ        []string // of which children get PATH, HOME and the like
 	CoordinatorURL string
+	Waiting        bool   // it registers when it is told to
 	URL            string // to announce; empty: found by the agent
 	PodIP          string
 	Interval       time.Duration
 	SessionTimeout time.Duration
-	Listener       net.Listener
+	// DrainTimeout is how long requests in hand may take once the node is told to stop. Zero
+	// means nodeDrain.
+	DrainTimeout time.Duration
+	Listener     net.Listener
 	// LameDuck is how long the listener is kept open once the node has left the fleet, so that
 	// coordinators that have not heard of it are told to go elsewhere and need not guess whether
 	// a call ran.
@@ -45,16 +51,22 @@ type worker struct {
 	lameDuck time.Duration
 }
 
-// currentLease lets a node ask a lease that is made after it: the agent needs the node first.
-type currentLease struct{ *heartbeat.Lease }
+// currentLease and currentMember let a node ask an agent that is made after it: the agent needs
+// the node first.
+type (
+	currentLease  struct{ *heartbeat.Lease }
+	currentMember struct{ *heartbeat.Agent }
+)
 
 // startWorker starts a node: first it listens, then its servers start, then it registers. On
 // an error nothing is left running, and the listener is closed.
 func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*worker, error) {
 	var lease currentLease
+	var member currentMember
+	drain := cmp.Or(cfg.DrainTimeout, nodeDrain)
 	nodeCfg := node.Config{
 		ID: cfg.ID, Instance: newInstance(), Secret: cfg.Secret, Version: ourVersion(), Servers: cfg.Servers, Environ: cfg.Environ,
-		SessionTimeout: cfg.SessionTimeout, DrainTimeout: nodeDrain,
+		SessionTimeout: cfg.SessionTimeout, DrainTimeout: drain, Member: &member,
 	}
 	if err := nodeCfg.Validate(); err != nil {
 		_ = cfg.Listener.Close() // nothing has used it
@@ -62,17 +74,17 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	}
 	n := node.New(nodeCfg, &lease, log)
 	agent, err := heartbeat.NewAgent(heartbeat.AgentConfig{
-		ID: cfg.ID, Name: cfg.Name, Instance: nodeCfg.Instance, Version: ourVersion(), CoordinatorURL: cfg.CoordinatorURL,
-		Secret: cfg.Secret, URL: cfg.URL, PodIP: cfg.PodIP, Port: portOf(cfg.Listener), Interval: cfg.Interval,
+		ID: cfg.ID, Name: cfg.Name, Instance: nodeCfg.Instance, Version: ourVersion(), Weight: cfg.Weight,
+		CoordinatorURL: cfg.CoordinatorURL, Waiting: cfg.Waiting, Secret: cfg.Secret, URL: cfg.URL, PodIP: cfg.PodIP, Port: portOf(cfg.Listener), Interval: cfg.Interval,
 	}, n, log)
 	if err != nil {
 		_ = cfg.Listener.Close() // nothing has used it
 		return nil, badUsage("%w", err)
 	}
-	lease.Lease = agent.Lease()
+	lease.Lease, member.Agent = agent.Lease(), agent
 	name := "node " + string(cfg.ID)
 	w := &worker{lease: agent.Lease(), lameDuck: cfg.LameDuck}
-	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), nodeDrain, log))
+	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), drain, log))
 	w.run = launch(ctx, name, n.Run)
 	w.beat = launch(ctx, name, agent.Run)
 	w.nudge = launch(ctx, name, func(ctx context.Context) error {
@@ -124,7 +136,9 @@ func serverConfigs(servers []config.Server) []node.ServerConfig {
 	for _, s := range servers {
 		out = append(out, node.ServerConfig{
 			Name: s.Name, Type: s.Type, Command: s.Command, Args: s.Args, Env: s.Env,
-			URL: s.URL, Headers: s.Headers, Enabled: s.Enabled,
+			URL: s.URL, Headers: s.Headers, Enabled: s.Enabled, Weight: s.Weight,
+			Isolation: s.Isolation, MaxProcesses: s.MaxProcesses, Warm: s.Warm, IdleTimeout: s.IdleTimeout,
+			StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout,
 		})
 	}
 	return out
