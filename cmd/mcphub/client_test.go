@@ -96,7 +96,7 @@ func (h *hub) withAnswers() *hub {
 	beat := noon.UnixMilli()
 	h.answers["GET /ready"] = `{"status":"ok","reasons":[]}`
 	h.answers["GET /api/cluster/status"] = `{"success":true,"data":{"enabled":true,"mode":"coordinator","nodeId":"coordinator","coordinatorId":"host-1a2b3c",
-		"version":"v0.1.0","stats":{"nodes":2,"activeNodes":1,"servers":2,"sessions":7}}}`
+		"version":"v0.1.0","stats":{"nodes":2,"activeNodes":1,"servers":2,"sessions":7},"warnings":["the coordinators run different releases: v0.1.0 (a); v0.2.0 (b)"]}}`
 	nodes := fmt.Sprintf(`{"id":"node-1","name":"Worker Node 1","host":"10.0.0.1","port":3001,"url":"http://10.0.0.1:3001","status":"active","lastHeartbeat":%d,
 		"epoch":4,"version":"v0.1.0","servers":["counter"],"serverDetails":[{"id":"counter","status":"ready","sessions":6,"tools":3,"weight":1},
 		{"id":"notes","status":"failed","error":"exited with status 1","stderr":["boom"],"weight":1}]}`, beat-2000)

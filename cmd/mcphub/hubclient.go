@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,6 +92,29 @@ func (c *hubClient) do(ctx context.Context, method, path string, query url.Value
 	if err != nil {
 		return nil, err
 	}
+	return c.open(status, body, method, path)
+}
+
+// send is do with a body.
+func (c *hubClient) send(ctx context.Context, method, path string, v any) (json.RawMessage, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, failed("encode the request: %w", err)
+	}
+	req, err := c.request(ctx, method, path, nil, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	status, body, err := c.exchange(req)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(status, body, method, path)
+}
+
+// open takes the data out of an answer, or the reason of a refusal.
+func (c *hubClient) open(status int, body []byte, method, path string) (json.RawMessage, error) {
 	var e envelope
 	if err := json.Unmarshal(body, &e); err != nil || (!e.Success && e.Message == "") {
 		return nil, failed("%s does not answer like a hub: %d %s to %s %s", c.name, status, http.StatusText(status), method, path)
@@ -106,18 +130,32 @@ func (c *hubClient) do(ctx context.Context, method, path string, query url.Value
 
 // raw sends one request and returns whatever came back.
 func (c *hubClient) raw(ctx context.Context, method, path string, query url.Values) (int, []byte, error) {
+	req, err := c.request(ctx, method, path, query, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	return c.exchange(req)
+}
+
+// request makes a request with our credentials.
+func (c *hubClient) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
 	u := c.base.String() + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u, nil)
+	req, err := http.NewRequestWithContext(ctx, method, u, body)
 	if err != nil {
-		return 0, nil, badUsage("%s: the path %q cannot be asked for", c.name, path)
+		return nil, badUsage("%s: the path %q cannot be asked for", c.name, path)
 	}
 	req.Header.Set("Accept", "application/json")
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	return req, nil
+}
+
+// exchange sends a request and reads the whole answer.
+func (c *hubClient) exchange(req *http.Request) (int, []byte, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil, cannotReach(c.base, c.http.Timeout, err)

@@ -28,6 +28,7 @@ type statusAnswer struct {
 		Servers     int `json:"servers"`
 		Sessions    int `json:"sessions"`
 	} `json:"stats"`
+	Warnings []string `json:"warnings"`
 }
 
 type readyAnswer struct {
@@ -131,6 +132,9 @@ func (a *app) printStatus(c *hubClient, s statusAnswer, ready readyAnswer) error
 	t.add("nodes", fmt.Sprintf("%d active of %d", s.Stats.ActiveNodes, s.Stats.Nodes))
 	t.add("servers", s.Stats.Servers)
 	t.add("sessions", s.Stats.Sessions)
+	for _, w := range s.Warnings {
+		t.add("warning", w)
+	}
 	return a.printTable(t, "")
 }
 
