@@ -131,6 +131,8 @@ type located struct {
 	node   *store.Node
 	server *store.Server
 	weight int
+	// imagined says that it is not there: see Explain.
+	imagined bool
 }
 
 // index finds the replicas of each server in one snapshot. It is never changed once made.
@@ -159,7 +161,7 @@ func newIndex(snap *store.Snapshot) *index {
 		for j := range n.Servers {
 			s := &n.Servers[j]
 			if all := x.of[s.ID]; len(all) == 0 || all[len(all)-1].node != n { // the first of a name counts, as for Node.Server
-				x.of[s.ID] = append(all, located{n, s, weightOf(n, s)})
+				x.of[s.ID] = append(all, located{node: n, server: s, weight: weightOf(n, s)})
 			}
 		}
 	}

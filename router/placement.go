@@ -1,9 +1,9 @@
 package router
 
 import (
+	"cmp"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -21,18 +21,21 @@ const (
 
 // Candidate is one replica of a server as placement sees it.
 type Candidate struct {
-	Node  store.NodeID
-	Epoch store.Epoch
+	Node  store.NodeID `json:"nodeId"`
+	Epoch store.Epoch  `json:"-"`
 	// Score is the replica's rendezvous score for the session: higher is preferred. It depends
-	// on the names and the weight alone, so every coordinator computes the same.
-	Score float64
+	// on the names and the weight alone, so every coordinator computes the same. Without
+	// affinity it is the weight for each call in flight and one more.
+	Score float64 `json:"score"`
 	// Load is the number of sessions that the replica is believed to hold, Limit how many it
-	// may hold for this session to be placed there.
-	Load, Limit int
-	Weight      int
-	State       store.NodeState
+	// may hold for this session to be placed there. Without affinity Load is the number of calls
+	// in flight, and there is no limit.
+	Load   int             `json:"load"`
+	Limit  int             `json:"limit"`
+	Weight int             `json:"weight"`
+	State  store.NodeState `json:"status"`
 	// Reason is empty for a replica that may be chosen, and otherwise a sentence why not.
-	Reason string
+	Reason string `json:"reason"`
 
 	// full says that nothing speaks against the replica but that it had no room when it was last
 	// heard of: it is tried when all that are left are so.
@@ -51,9 +54,12 @@ func rendezvous(session sid, server store.ServerID, node store.NodeID, weight in
 	b := append(buf[:0], session[:]...)
 	b = append(append(b, server...), 0)
 	b = append(b, node...)
-	h := (float64(xxhash.Sum64(b)>>11) + 0.5) / (1 << 53)
-	return -float64(weight) / math.Log(h)
+	return -float64(weight) / math.Log(unit(xxhash.Sum64(b)))
 }
+
+// unit makes of a hash a number above 0 and below 1, however it falls. One bit more would not
+// leave room for the half.
+func unit(h uint64) float64 { return (float64(h>>12) + 0.5) / (1 << 52) }
 
 // weightOf is a replica's share relative to others.
 func weightOf(n *store.Node, s *store.Server) int { return max(1, n.Weight) * max(1, s.Weight) }
@@ -94,14 +100,20 @@ func (x exclusion) put(n store.NodeID, e excluded) exclusion {
 // candidates lists every node that has the server, the preferred ones first: by falling score,
 // and by name where scores are equal.
 func (r *Router) candidates(snap *store.Snapshot, session sid, server store.ServerID, not exclusion) []Candidate {
-	list := r.replicas(snap, server)
+	return r.rate(r.replicas(snap, server), session, not)
+}
+
+// rate makes candidates of the replicas of a server.
+func (r *Router) rate(list []located, session sid, not exclusion) []Candidate {
 	out := make([]Candidate, 0, len(list))
 	total, weight := 0, 0
 	for _, l := range list {
 		n, s := l.node, l.server
 		c := Candidate{Node: n.ID, Epoch: n.Epoch, State: n.State, Weight: l.weight, node: n, server: s}
-		c.Score = rendezvous(session, server, n.ID, c.Weight)
-		if c.Reason = r.unfit(n, s, not); c.eligible() {
+		c.Score = rendezvous(session, s.ID, n.ID, c.Weight)
+		if l.imagined {
+			c.Load = s.Sessions
+		} else if c.Reason = r.unfit(n, s, not); c.eligible() {
 			if c.Load, c.full = r.loads.get(n, s); c.full {
 				c.Reason = taken(s)
 			}
@@ -117,16 +129,14 @@ func (r *Router) candidates(snap *store.Snapshot, session sid, server store.Serv
 			c.Limit = limit(total, c.Weight, weight)
 		}
 	}
-	slices.SortFunc(out, func(a, b Candidate) int {
-		if a.Score != b.Score {
-			if a.Score > b.Score {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(string(a.Node), string(b.Node))
-	})
+	sortCandidates(out)
 	return out
+}
+
+func sortCandidates(list []Candidate) {
+	slices.SortFunc(list, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Node, b.Node))
+	})
 }
 
 // limit is the number of sessions up to which a replica may be filled, when total are placed

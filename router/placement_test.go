@@ -134,6 +134,30 @@ func TestPlacementByWeight(t *testing.T) {
 	}
 }
 
+// The weight of a node times that of its replica decides, by the hash alone and within the bound:
+// 1 to 3 is a quarter to three quarters.
+func TestWeightsOfNodeAndReplica(t *testing.T) {
+	for _, c := range []struct{ node, replica int }{{3, 1}, {1, 3}, {3, 0}, {0, 3}} {
+		p := newPlacers(t, 2, 1, even)
+		p.fleet.change("node-2", func(n *store.Node) { n.Weight, n.Servers[0].Weight = c.node, c.replica })
+		rng := rand.New(rand.NewPCG(5, 6))
+		const sessions = 4000
+		byHash := 0
+		for range sessions {
+			s := randomSID(rng)
+			if choose(p.rs[0].candidates(p.fleet.Snapshot(), s, testServer, nil), false).Node == "node-2" {
+				byHash++
+			}
+			p.place(p.rs[0], s)
+		}
+		for what, n := range map[string]int{"the hash alone": byHash, "the hash with the bound": p.held["node-2"]} {
+			if share := float64(n) / sessions; share < 0.72 || share > 0.78 {
+				t.Errorf("weights 1 and %d×%d: by %s the heavier holds %.3f of the sessions, want 0.75", c.node, c.replica, what, share)
+			}
+		}
+	}
+}
+
 // Two coordinators that believe the same choose the same.
 func TestPlacementIsDeterministic(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
