@@ -63,6 +63,7 @@ var homes = map[string][]string{
 	"golang.org/x":                                {"*"},
 	"github.com/santhosh-tekuri/jsonschema":       {},
 	"github.com/google/jsonschema-go":             {"internal/fixture/..."},
+	"github.com/yosida95/uritemplate":             {},
 	"github.com/testcontainers/testcontainers-go": {},
 }
 
@@ -75,6 +76,7 @@ var testHomes = map[string][]string{
 	"github.com/mark3labs/mcp-go":           {"*"},
 	"github.com/modelcontextprotocol":       {"*"},
 	"github.com/labstack/echo":              {"router", "heartbeat"},
+	"github.com/yosida95/uritemplate":       {"router"},          // what templates can mean, by another reading
 	"github.com/santhosh-tekuri/jsonschema": {"internal/config"}, // tries the published schema
 }
 

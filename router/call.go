@@ -285,9 +285,12 @@ func (r *Router) noReplica(server store.ServerID, reason string) *Error {
 			Data:    &verdict{Outcome: "not_executed", Reason: reasonShutdown, Server: string(server), Retryable: true},
 		}
 	}
+	msg := "Not executed: no node can take calls for server " + string(server) + " at the moment; try again shortly"
+	if why := r.whyAway(server); why != "" {
+		msg = "Not executed: server " + string(server) + " is not available: " + why
+	}
 	return &Error{
-		Err: ErrNoReplica, Code: wire.CodeNotExecuted,
-		Message:    "Not executed: no node can take calls for server " + string(server) + " at the moment; try again shortly",
+		Err: ErrNoReplica, Code: wire.CodeNotExecuted, Message: msg,
 		Data:       &verdict{Outcome: "not_executed", Reason: reason, Server: string(server), Retryable: true},
 		RetryAfter: time.Second,
 	}

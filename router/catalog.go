@@ -1,246 +1,111 @@
 package router
 
 import (
-	"context"
-	"maps"
-	"slices"
+	"log/slog"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
-// catalogs holds the servers' own lists, by content, and the list that was merged from them
-// last. Safe for concurrent use.
-type catalogs struct {
-	mu     sync.Mutex
-	raw    map[store.Digest][]byte
-	last   map[store.ServerID]store.Digest // the last one that could be read, for each server
-	failed map[store.Digest]time.Time      // when one could not be read
-	merged []byte                          // result of tools/list
-	key    string                          // what merged was made from
-	snap   *store.Snapshot                 // the last snapshot with that key
+// catalog is what one server offers, as its node read it, taken apart. It is never changed once
+// made, and its parts alias the bytes that it was made from.
+type catalog struct {
+	tools, prompts, resources, templates []entry
+
+	uris     map[string]bool // of resources
+	patterns []*pattern      // of templates that can be matched
+	schemes  map[string]bool // of resources and templates
+
+	instructions string
+	// What the server said in its handshake that it can do.
+	offersResources, offersCompletions, offersLogging bool
 }
 
-// mergedTools is the result of tools/list over all servers that can be called somewhere. The
-// order is that of the servers' names, and within a server its own. It is made anew only when
-// a snapshot shows other servers or other catalogs.
-func (r *Router) mergedTools(ctx context.Context) []byte {
-	snap := r.fleet.Snapshot()
-	if merged := r.catalogs.same(snap); merged != nil {
-		return merged
-	}
-	digests := callable(snap)
-	key := mergeKey(snap, digests)
-	if merged := r.catalogs.find(key, snap); merged != nil {
-		return merged
-	}
-	out := []byte(`{"tools":[`)
-	whole := snap != nil
-	for _, server := range slices.Sorted(maps.Keys(digests)) {
-		raw, ok := r.catalog(ctx, server, digests[server])
-		whole = whole && ok
-		out = r.appendTools(out, snap, server, raw)
-	}
-	out = append(out, "]}"...)
-	r.catalogs.forget(digests)
-	if whole {
-		r.catalogs.keep(key, snap, out)
-	}
-	return out
+// entry is one item of a list.
+type entry struct {
+	// key is what the item is asked for by: the name of a tool or a prompt, the URI of a resource,
+	// the text of a template.
+	key string
+	raw []byte
+	at  wire.Span // of the key, in raw
 }
 
-func (c *catalogs) same(snap *store.Snapshot) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if snap == nil || snap != c.snap {
-		return nil
+// maxPatterns bounds the templates of one server that URIs are matched against. The others are
+// listed all the same.
+const maxPatterns = 256
+
+// parseCatalog takes a catalog apart. raw must be valid JSON.
+func parseCatalog(raw []byte, server store.ServerID, log *slog.Logger) *catalog {
+	read := func(list, key string) []entry {
+		entries, dropped := entriesOf(raw, list, key)
+		if dropped > 0 {
+			log.Warn("items of a server's list are left out: they have no name, or that of another one", "server", server, "list", list, "count", dropped)
+		}
+		return entries
 	}
-	return c.merged
-}
-
-func (c *catalogs) find(key string, snap *store.Snapshot) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.merged == nil || key != c.key {
-		return nil
+	c := &catalog{
+		tools: read("tools", "name"), prompts: read("prompts", "name"),
+		resources: read("resources", "uri"), templates: read("resourceTemplates", "uriTemplate"),
 	}
-	c.snap = snap
-	return c.merged
-}
-
-func (c *catalogs) keep(key string, snap *store.Snapshot, merged []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.key, c.snap, c.merged = key, snap, merged
-}
-
-// mergeKey spells what a merged list depends on: the names of all servers, which decide where a
-// tool's name leads, and the catalogs of those that can be called. Names and digests hold
-// neither '=' nor a line break.
-func mergeKey(snap *store.Snapshot, digests map[store.ServerID]store.Digest) string {
-	names := map[store.ServerID]bool{}
-	if snap != nil {
-		for i := range snap.Nodes {
-			for _, s := range snap.Nodes[i].Servers {
-				names[s.ID] = true
-			}
+	c.uris, c.schemes = make(map[string]bool, len(c.resources)), map[string]bool{}
+	for _, e := range c.resources {
+		c.uris[e.key] = true
+		c.addScheme(e.key)
+	}
+	for _, e := range c.templates {
+		c.addScheme(e.key)
+		if p, err := parsePattern(e.key); err != nil {
+			log.Warn("no URI is matched against a template of a server", "server", server, "template", clip(e.key, 200), "err", err)
+		} else if len(c.patterns) < maxPatterns {
+			c.patterns = append(c.patterns, p)
 		}
 	}
-	var key strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		key.WriteString(string(name) + "=" + string(digests[name]) + "\n")
+	if at, ok := wire.Lookup(raw, "instructions"); ok {
+		c.instructions, _ = wire.Unquote(at.Of(raw))
 	}
-	return key.String()
+	has := func(capability string) bool {
+		at, ok := wire.Lookup(raw, "capabilities", capability)
+		return ok && raw[at.Start] == '{'
+	}
+	c.offersResources, c.offersCompletions, c.offersLogging = has("resources"), has("completions"), has("logging")
+	return c
 }
 
-// forget drops the catalogs that no server has any more, except the last of each server that
-// could be read.
-func (c *catalogs) forget(now map[store.ServerID]store.Digest) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	used := make(map[store.Digest]bool, len(now))
-	for server, d := range now {
-		used[d] = true
-		used[c.last[server]] = true
+func (c *catalog) addScheme(uri string) {
+	if scheme, ok := schemeOf(uri); ok {
+		c.schemes[scheme] = true
 	}
-	maps.DeleteFunc(c.raw, func(d store.Digest, _ []byte) bool { return !used[d] })
-	maps.DeleteFunc(c.last, func(s store.ServerID, _ store.Digest) bool { _, ok := now[s]; return !ok })
-	maps.DeleteFunc(c.failed, func(d store.Digest, _ time.Time) bool { return !used[d] })
 }
 
-// callable is the catalog of each server that can be called somewhere: the one that most of its
-// replicas have, and of equally many the lowest, so that every coordinator lists the same.
-func callable(snap *store.Snapshot) map[store.ServerID]store.Digest {
-	votes := map[store.ServerID]map[store.Digest]int{}
-	if snap == nil {
-		return nil
-	}
-	for i := range snap.Nodes {
-		n := &snap.Nodes[i]
-		if n.State == store.NodeUnhealthy {
-			continue
-		}
-		for _, s := range n.Servers {
-			if s.Status != store.ServerReady || s.Catalog == "" {
-				continue
-			}
-			if votes[s.ID] == nil {
-				votes[s.ID] = map[store.Digest]int{}
-			}
-			votes[s.ID][s.Catalog]++
-		}
-	}
-	out := make(map[store.ServerID]store.Digest, len(votes))
-	for server, count := range votes {
-		var best store.Digest
-		for _, d := range slices.Sorted(maps.Keys(count)) {
-			if best == "" || count[d] > count[best] {
-				best = d
-			}
-		}
-		out[server] = best
-	}
-	return out
-}
-
-// catalogRetry is how long a catalog that could not be read is not asked for again: lists are
-// asked for by every client, and each would wait for a store that is away.
-const catalogRetry = time.Second
-
-// catalog is a server's catalog, from memory or the store. If it cannot be read now, the last
-// one that could be is served, and ok is false.
-func (r *Router) catalog(ctx context.Context, server store.ServerID, d store.Digest) (raw []byte, ok bool) {
-	c := &r.catalogs
-	c.mu.Lock()
-	raw, ok = c.raw[d]
-	if ok {
-		c.last[server] = d
-	}
-	last, again := c.raw[c.last[server]], time.Since(c.failed[d]) > catalogRetry
-	c.mu.Unlock()
-	switch {
-	case ok:
-		return raw, true
-	case !again:
-		return last, false
-	}
-	sctx, cancel := r.bounded(ctx)
-	defer cancel()
-	raw, err := r.store.Catalog(sctx, d)
-	if err == nil {
-		_, err = wire.Scan(envelope(raw), wire.ServerLimits) // it came over the network
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil {
-		r.log.WarnContext(ctx, "catalog of a server cannot be read; its last known tools are listed", "server", server, "err", err)
-		if c.failed == nil {
-			c.failed = map[store.Digest]time.Time{}
-		}
-		c.failed[d] = time.Now()
-		return c.raw[c.last[server]], false
-	}
-	if c.raw == nil {
-		c.raw, c.last = map[store.Digest][]byte{}, map[store.ServerID]store.Digest{}
-	}
-	c.raw[d], c.last[server] = raw, d
-	delete(c.failed, d)
-	return raw, true
-}
-
-// envelope makes a message of a catalog, so that it can be checked like one.
-func envelope(raw []byte) []byte { return wire.Result([]byte("0"), raw) }
-
-// appendTools appends a server's tools, renamed. A tool whose new name would lead to another
-// server is left out: it could not be called.
-func (r *Router) appendTools(out []byte, snap *store.Snapshot, server store.ServerID, raw []byte) []byte {
-	list, ok := wire.Lookup(raw, "tools")
+// entriesOf reads one list of a catalog. Items without the key, or with one that an item before
+// has, cannot be asked for and are dropped.
+func entriesOf(raw []byte, list, key string) (out []entry, dropped int) {
+	items, ok := wire.Lookup(raw, list)
 	if !ok {
-		return out
+		return nil, 0
 	}
-	for at := range wire.Items(raw, list) {
-		tool := at.Of(raw)
-		name, ok := wire.Lookup(tool, "name")
-		if !ok {
+	seen := map[string]bool{}
+	for span := range wire.Items(raw, items) {
+		e := entry{raw: span.Of(raw)}
+		if at, ok := wire.Lookup(e.raw, key); ok {
+			e.at = at
+			e.key, _ = wire.Unquote(at.Of(e.raw))
+		}
+		if e.key == "" || seen[e.key] {
+			dropped++
 			continue
 		}
-		text, ok := wire.Unquote(name.Of(tool))
-		if !ok {
-			continue
-		}
-		full := string(server) + r.cfg.NameSeparator + text
-		if s, t, ok := r.resolve(snap, full); !ok || s != server || t != text {
-			r.log.Warn("tool is not listed: its name leads to another server", "server", server)
-			continue
-		}
-		if out[len(out)-1] != '[' {
-			out = append(out, ',')
-		}
-		out = append(out, wire.Splice(tool, wire.Edit{Span: name, New: wire.Quote(full)})...)
+		seen[e.key] = true
+		out = append(out, e)
 	}
-	return out
+	return out, dropped
 }
 
-// resolve finds the server and the tool of a name on an endpoint over several servers: of the
-// servers whose name it begins with, the one with the longest name. Servers that cannot be
-// called at the moment count too, so that a name does not change its meaning with their health.
-func (r *Router) resolve(snap *store.Snapshot, name string) (server store.ServerID, tool string, ok bool) {
-	if snap == nil {
-		return "", "", false
+// clip cuts a text to at most n bytes, for a log.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	for i := range snap.Nodes {
-		for _, s := range snap.Nodes[i].Servers {
-			rest, found := strings.CutPrefix(name, string(s.ID))
-			if !found || (ok && len(s.ID) <= len(server)) {
-				continue
-			}
-			if rest, found = strings.CutPrefix(rest, r.cfg.NameSeparator); found && rest != "" {
-				server, tool, ok = s.ID, rest, true
-			}
-		}
-	}
-	return server, tool, ok
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }

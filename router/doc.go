@@ -3,8 +3,12 @@
 // A [Router] is one coordinator's share of that work. It mints and checks session ids
 // ([Token]), places new sessions by weighted rendezvous hash with bounded load, keeps a bounded
 // cache of who sits where, speaks HTTP/1.1 to the nodes over its own pooled connections, and
-// moves a session whose node is gone, replaying the client's own initialize. Over all servers
-// at once it merges the tool lists and sends each call to the server that its name asks for.
+// moves a session whose node is gone, replaying the client's own initialize.
+//
+// On endpoints over all servers or a group of them it merges what the servers offer, from their
+// catalogs in the store, and sends each request to the server that its name or URI asks for:
+// [names] says what a name means, stock.owner who answers for a URI, and view what a client may
+// see of it all.
 //
 // What it leaves to others: who is alive (heartbeat, seen through [Fleet]), what is remembered
 // (store, seen through [Sessions]), who the client is and how an error becomes an HTTP answer
@@ -22,5 +26,9 @@
 //   - A session younger than its time to live is not called unknown, which is final, before
 //     those who may have it cached had time to write it back.
 //   - Half an event is never delivered.
+//   - Every item of a merged list leads back to exactly the server that offers it, on every
+//     replica. A name does not change its meaning with the health of servers or with a client's
+//     key; what lies outside of a group or a key is answered as what does not exist.
+//   - A list costs no request to a node, and each change of a server one read of the store.
 //   - Only listed headers cross, in either direction.
 package router

@@ -170,6 +170,22 @@ func (s *fakeStore) Bind(_ context.Context, id store.SessionID, server store.Ser
 	return rec.Bindings[server], nil
 }
 
+func (s *fakeStore) SetSessionLevel(_ context.Context, id store.SessionID, level string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.op("level"); err != nil {
+		return err
+	}
+	if s.ended[id] {
+		return store.ErrEnded
+	}
+	if s.sessions[id] == nil {
+		return store.ErrNotFound
+	}
+	s.sessions[id].Level = level
+	return nil
+}
+
 func (s *fakeStore) TouchSessions(_ context.Context, ids []store.SessionID, _ time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -56,6 +56,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	if a.refused != "" || a.status >= 300 {
 		return fmt.Errorf("initialized: status %d %s", a.status, a.refused)
 	}
+	r.passLevel(ctx, s, server, c.node.URL, c.Epoch)
 	r.stats.opened.Add(1)
 	return nil
 }

@@ -27,6 +27,7 @@ type backlog struct {
 	reads   map[sid]*session     // to be read from the store
 	ends    map[sid]*session     // whose end is to be recorded
 	binds   map[bindKey]*rebound // places to be agreed on
+	levels  map[sid]*session     // whose log level is to be recorded
 }
 
 type bindKey struct {
@@ -43,7 +44,7 @@ type rebound struct {
 func newBacklog(limit int) backlog {
 	return backlog{
 		limit: max(1, limit), news: make(chan store.Event, queued), creates: map[sid]*session{}, reads: map[sid]*session{},
-		ends: map[sid]*session{}, binds: map[bindKey]*rebound{},
+		ends: map[sid]*session{}, binds: map[bindKey]*rebound{}, levels: map[sid]*session{},
 	}
 }
 
@@ -63,6 +64,12 @@ func (b *backlog) reread(s *session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	keep(b.reads, s, b.limit)
+}
+
+func (b *backlog) level(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keep(b.levels, s, b.limit)
 }
 
 // keep adds a session, unless the limit is reached: while the store is away there may be no end
@@ -102,13 +109,14 @@ func (b *backlog) announce(r *Router, e store.Event) {
 
 // Run does the work that no request waits for, until ctx ends: it renews time to live in
 // batches, writes back what the store does not have, announces moves, takes the hints of other
-// coordinators, looks after nodes that do not answer, and closes idle connections. It returns
-// nil.
+// coordinators, reads the catalogs of servers, looks after nodes that do not answer, and closes
+// idle connections. It returns nil.
 func (r *Router) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.every(ctx, min(maxRefresh, r.cfg.SessionTimeout/10), nil, r.renew) })
 	parts.Go(func() { r.every(ctx, min(maxTick, r.cfg.SessionTimeout/10), r.doubt.wake, r.catchUp) })
 	parts.Go(func() { r.every(ctx, maxTick, nil, r.watchNodes) })
+	parts.Go(func() { r.every(ctx, maxTick, nil, r.readCatalogs) })
 	parts.Go(func() { r.tellNews(ctx) })
 	parts.Go(func() { r.takeHints(ctx) })
 	<-ctx.Done()
@@ -195,7 +203,7 @@ func (r *Router) catchUp(ctx context.Context) {
 		r.recall()
 		r.renew(ctx)
 	}
-	for _, do := range []func(context.Context) bool{r.writeEnds, r.writeSessions, r.writeBinds, r.readSessions} {
+	for _, do := range []func(context.Context) bool{r.writeEnds, r.writeSessions, r.writeBinds, r.writeLevels, r.readSessions} {
 		if !do(ctx) || ctx.Err() != nil {
 			return
 		}
@@ -299,6 +307,17 @@ func (r *Router) writeBinds(ctx context.Context) bool {
 			if won.Node != b.Node && !r.cfg.NoSticky { // without affinity it may be open on both
 				r.closeUpstream(ctx, p.s, key.server, b.Binding)
 			}
+		}
+	}
+	return ok
+}
+
+// writeLevels records log levels.
+func (r *Router) writeLevels(ctx context.Context) bool {
+	ok := true
+	for _, s := range take(&r.todo, &r.todo.levels) {
+		if ok = ok && r.saveLevel(ctx, s); !ok {
+			r.todo.level(s)
 		}
 	}
 	return ok

@@ -34,6 +34,7 @@ type Sessions interface {
 	CreateSession(ctx context.Context, s store.Session, ttl time.Duration) error
 	Session(ctx context.Context, id store.SessionID) (store.Session, error)
 	Bind(ctx context.Context, id store.SessionID, server store.ServerID, old, next store.Binding, ttl time.Duration) (store.Binding, error)
+	SetSessionLevel(ctx context.Context, id store.SessionID, level string) error
 	TouchSessions(ctx context.Context, ids []store.SessionID, ttl time.Duration) error
 	EndSession(ctx context.Context, id store.SessionID, ttl time.Duration) error
 	Catalog(ctx context.Context, d store.Digest) ([]byte, error)
@@ -148,6 +149,9 @@ type Router struct {
 	hop   *hop
 
 	cache    *lru.Cache[sid, *session]
+	lists    *lru.Cache[listKey, []item]
+	library  library
+	rosters  atomic.Pointer[roster]
 	loading  singleflight.Group // reads of the store, by session
 	moving   singleflight.Group // placements and moves, by session and server
 	suspects suspects
@@ -157,7 +161,6 @@ type Router struct {
 	dice     func(n int) int // a random number below n
 	probes   probes
 	budget   budget
-	catalogs catalogs
 	todo     backlog
 	doubt    doubt
 	stats    counters
@@ -178,8 +181,12 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 	if err != nil {
 		panic(err) // only for a size below one
 	}
+	lists, err := lru.New[listKey, []item](maxLists)
+	if err != nil {
+		panic(err) // as above
+	}
 	r := &Router{
-		cfg: cfg, fleet: fleet, store: sessions, log: log, cache: cache,
+		cfg: cfg, fleet: fleet, store: sessions, log: log, cache: cache, lists: lists,
 		hop: newHop(hopConfig{
 			Credential: cfg.Credential, DialTimeout: cfg.DialTimeout, AnswerTimeout: cfg.CallTimeout,
 			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS, Control: cfg.Control,

@@ -31,6 +31,7 @@ type session struct {
 	// openings are looked at where there is no affinity; see spread.
 	openings openings
 	missed   time.Time // when a node was looked for and the store did not have it; zero if it had
+	level    logLevel
 }
 
 // bound is the session's place for one server.
@@ -159,7 +160,7 @@ func (s *session) record() store.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := store.Session{
-		ID: s.tok.SessionID(), Subject: s.subject, Scope: s.scope, Era: s.era, Init: s.init,
+		ID: s.tok.SessionID(), Subject: s.subject, Scope: s.scope, Era: s.era, Init: s.init, Level: s.level.name,
 		Bindings: make(map[store.ServerID]store.Binding, len(s.bound)),
 	}
 	for _, b := range s.bound {
@@ -305,10 +306,12 @@ func (r *Router) read(ctx context.Context, s *session) (store.Session, error) {
 	defer cancel()
 	r.stats.storeReads.Add(1)
 	before := s.places()
+	_, level := s.wantedLevel()
 	rec, err := r.store.Session(ctx, s.tok.SessionID())
 	r.noteStore(err)
 	if err == nil {
 		s.learn(rec, before)
+		s.learnLevel(rec.Level, level)
 	}
 	return rec, err
 }

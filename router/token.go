@@ -182,8 +182,8 @@ func (k *Keys) Parse(text string) (Token, error) {
 	var buf [MaxToken]byte
 	var src [MaxToken]byte
 	n, err := strictBase64.Decode(buf[:], src[:copy(src[:], text)])
-	// The decoder skips line breaks; a token with one is shorter than its text promises.
-	if err != nil || n != strictBase64.DecodedLen(len(text)) || n < minToken || n > maxToken {
+	// The decoder skips line breaks; a token with one is shorter than its text.
+	if err != nil || strictBase64.EncodedLen(n) != len(text) || n < minToken || n > maxToken {
 		return Token{}, ErrToken
 	}
 	b := buf[:n]

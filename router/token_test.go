@@ -145,6 +145,18 @@ func TestTokenSpelling(t *testing.T) {
 	}
 }
 
+func TestTokenWithoutSpareBitsHasOneSpelling(t *testing.T) {
+	keys := testKeys(t, 1)
+	for _, home := range []store.NodeID{"node-1", "node-12", "node-123"} {
+		text := mint(t, keys, "memory", "", home, 1).String()
+		for at := 0; at <= len(text); at++ {
+			if _, err := keys.Parse(text[:at] + "\n" + text[at:]); !errors.Is(err, ErrToken) {
+				t.Fatalf("home %s, a line break at %d of %d: err = %v, want ErrToken", home, at, len(text), err)
+			}
+		}
+	}
+}
+
 func TestTokenLongestHomeFits(t *testing.T) {
 	home := store.NodeID(strings.Repeat("n", 63))
 	tok := mint(t, testKeys(t, 1), strings.Repeat("s", 63), strings.Repeat("u", 1000), home, 1<<62)

@@ -1,10 +1,8 @@
 package router
 
 import (
-	"bytes"
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,16 +13,27 @@ import (
 // Answers to a client's messages on an endpoint over several servers. What is not here yet is
 // refused by name.
 const (
-	noSuchMethod = "this endpoint over several servers serves initialize, ping, tools/list and tools/call; " +
-		"every method of one server is served on that server's own endpoint, /mcp/<server>"
-	noAnswers = "answers to requests of a server are not taken on this endpoint over several servers; use /mcp/<server>"
+	noSuchMethod = "unknown method: this endpoint over several servers serves initialize, ping, the lists of tools, prompts, " +
+		"resources and resource templates, tools/call, prompts/get, resources/read, completion/complete and logging/setLevel"
+	noSubscriptions = " is not served on an endpoint over several servers yet; read resources again instead"
+	noTasks         = " is not served on an endpoint over several servers, which has no tasks: calls are answered with their result"
+	noAnswers       = "answers to requests of a server are not taken on this endpoint over several servers, which sends none"
 )
+
+// wideCapabilities is what an endpoint over several servers can do, whatever its servers are at the
+// moment: they come and go while a session lasts, and a client that was not told of something never
+// asks for it. See docs/decisions.
+const wideCapabilities = `{"completions":{},"logging":{},"prompts":{},"resources":{},"tools":{}}`
 
 // startWide begins a session over several servers. No node hears of it: upstream sessions are
 // opened when a call needs them.
 func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Request, f *wire.Frame) error {
 	if at, ok := f.Lookup("params", "protocolVersion"); !ok || f.Raw[at.Start] != '"' {
 		return &Error{Err: ErrBadRequest, ID: f.IDBytes(), Code: wire.CodeInvalidParams, Message: "initialize needs params.protocolVersion, a string such as " + wire.LatestLegacy}
+	}
+	v, err := r.viewOf(req, f.IDBytes())
+	if err != nil {
+		return err
 	}
 	tok, err := r.cfg.Keys.Mint(req.scope(), req.Subject, "", 0, time.Now())
 	if err != nil {
@@ -36,8 +45,12 @@ func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Requ
 	r.remember(ctx, s)
 	w.Header()[wire.HeaderSession] = []string{tok.text}
 	result := append([]byte(`{"protocolVersion":`), wire.Quote(s.era)...)
-	result = append(append(result, `,"capabilities":{"tools":{}},"serverInfo":{"name":"mcphub","version":`...), wire.Quote(r.cfg.Version)...)
-	return writeJSON(w, http.StatusOK, wire.Result(f.IDBytes(), append(result, "}}"...)))
+	result = append(append(result, `,"capabilities":`+wideCapabilities+`,"serverInfo":{"name":"mcphub","version":`...), wire.Quote(r.cfg.Version)...)
+	result = append(result, '}')
+	if text := r.stock(ctx, v).instructions(); text != "" {
+		result = append(append(result, `,"instructions":`...), wire.Quote(text)...)
+	}
+	return writeJSON(w, http.StatusOK, wire.Result(f.IDBytes(), append(result, '}')))
 }
 
 // negotiate is the version that a session over several servers speaks: the client's, if it is
@@ -88,64 +101,35 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 		return badRequest(id, "this session is initialized already; send initialize without Mcp-Session-Id to start another")
 	case "ping":
 		return writeJSON(w, http.StatusOK, wire.Result(id, []byte("{}")))
-	case "tools/list", "tools/call":
+	case "logging/setLevel":
+		return r.setLevel(ctx, w, req, s, &f)
+	}
+	if _, isList := listings[f.Method]; isList || addressed[f.Method] != nil {
 		if unread(r.fleet.Snapshot()) {
 			return r.noFleet(req, id)
 		}
-		if f.Method == "tools/list" {
-			return r.listTools(ctx, w, &f)
+		if isList {
+			return r.list(ctx, w, req, &f)
 		}
-		return r.callTool(ctx, w, req, s, &f)
+		return r.address(ctx, w, req, s, &f)
 	}
-	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, noSuchMethod, nil))
+	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, notServed(f.Method), nil))
 }
 
-func (r *Router) listTools(ctx context.Context, w http.ResponseWriter, f *wire.Frame) error {
-	id := f.IDBytes()
-	if at, ok := f.Lookup("params", "cursor"); ok && !bytes.Equal(at.Of(f.Raw), []byte("null")) {
-		return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeInvalidParams, "unknown cursor: this list has one page", nil))
+// notServed says why a method is not served.
+func notServed(method string) string {
+	switch method {
+	case "resources/subscribe", "resources/unsubscribe":
+		return method + noSubscriptions
+	case "tasks/get", "tasks/result", "tasks/list", "tasks/cancel":
+		return method + noTasks
 	}
-	return writeJSON(w, http.StatusOK, wire.Result(id, r.mergedTools(ctx)))
+	return noSuchMethod
 }
 
-// twoNames says whether a server whose parser ignores case could read another tool's name in
-// the params than the one that is routed by.
-func twoNames(f *wire.Frame) bool {
-	for k := range wire.Members(f.Raw, f.Params) {
-		if key, ok := wire.Unquote(k.Of(f.Raw)); ok && key != "name" && strings.EqualFold(key, "name") {
-			return true
-		}
-	}
-	return false
-}
-
-// callTool sends a call to the server that its name asks for, with the name that the server
-// knows.
-func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Request, s *session, f *wire.Frame) error {
-	refuse := func(msg string) error {
-		return writeJSON(w, http.StatusOK, wire.Error(f.IDBytes(), wire.CodeInvalidParams, msg, nil))
-	}
-	if twoNames(f) {
-		return refuse("params has a key that differs only in case from name; keys are case-sensitive")
-	}
-	at, ok := f.Lookup("params", "name")
-	if !ok {
-		return refuse("tools/call needs params.name")
-	}
-	name, ok := wire.Unquote(at.Of(f.Raw))
-	if !ok {
-		return refuse("params.name is not a string")
-	}
-	server, tool, ok := r.resolve(r.fleet.Snapshot(), name)
-	if !ok {
-		return refuse("unknown tool: names here are <server>" + r.cfg.NameSeparator + "<tool>, as in tools/list")
-	}
-	c := r.newCall(ctx, w, req, s, server)
-	c.out = outgoing{
-		method: http.MethodPost, header: req.Header, merged: true,
-		body: wire.Splice(f.Raw, wire.Edit{Span: at, New: wire.Quote(tool)}),
-	}
-	return c.run()
+// refuseParams answers a request whose params cannot be served.
+func refuseParams(w http.ResponseWriter, id []byte, msg string) error {
+	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeInvalidParams, msg, nil))
 }
 
 // cancelEverywhere tells every server of the session that a request was cancelled: which of
@@ -154,7 +138,7 @@ func (r *Router) callTool(ctx context.Context, w http.ResponseWriter, req *Reque
 func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session) {
 	places := s.places
 	if _, err := r.read(ctx, s); away(err) && len(places()) == 0 {
-		places = func() []bound { return r.guesses(s) }
+		places = func() []bound { return r.guesses(req, s) }
 	}
 	r.eachPlace(ctx, r.holders(places()), func(ctx context.Context, n *store.Node, server store.ServerID) {
 		a, err := r.hop.send(ctx, n.URL, &outgoing{
@@ -172,9 +156,13 @@ func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session)
 
 // guesses are the places where a session sits that was placed without the store: the ones that
 // every replica would choose. A node that does not know the session refuses.
-func (r *Router) guesses(s *session) (out []bound) {
-	snap := r.fleet.Snapshot()
-	for server := range callable(snap) {
+func (r *Router) guesses(req *Request, s *session) (out []bound) {
+	v, _ := r.view(req.Scope, req.Limit) // without the group there are no servers
+	snap := v.snap
+	for server := range v.all() {
+		if _, ok := v.digests[server]; !ok {
+			continue
+		}
 		if c := choose(r.candidates(snap, s.tok.random, server, nil), false); c != nil {
 			out = append(out, bound{server: server, Binding: store.Binding{Node: c.Node, Epoch: c.Epoch}})
 		}

@@ -78,7 +78,7 @@ func TestWideInitialize(t *testing.T) {
 		if got := p.get("result", "protocolVersion"); got != want {
 			t.Errorf("asked for %s, got %s, want %s", asked, got, want)
 		}
-		if p.get("result", "capabilities") != `{"tools":{}}` || p.get("result", "serverInfo", "name") != "mcphub" || p.session() == "" {
+		if p.get("result", "capabilities") != wideCapabilities || p.get("result", "serverInfo", "name") != "mcphub" || p.session() == "" {
 			t.Errorf("%s, session %q", p.Body, p.session())
 		}
 	}
@@ -220,8 +220,11 @@ func TestWideRefusals(t *testing.T) {
 	w := newWideWorld(t, 1)
 	session, _ := begin(t, w.rs[0], "")
 	for _, c := range []struct{ name, body, code string }{
-		{"resources", message("1", "resources/list", ""), "-32601"},
-		{"log level", message("1", "logging/setLevel", `{"level":"info"}`), "-32601"},
+		{"subscription", message("1", "resources/subscribe", `{"uri":"a:b"}`), "-32601"},
+		{"end of one", message("1", "resources/unsubscribe", `{"uri":"a:b"}`), "-32601"},
+		{"task", message("1", "tasks/get", `{"taskId":"x"}`), "-32601"},
+		{"log level", message("1", "logging/setLevel", `{"level":"loud"}`), "-32602"},
+		{"no log level", message("1", "logging/setLevel", ""), "-32602"},
 		{"unknown", message("1", "x", ""), "-32601"},
 		{"unknown tool", tool("q-inc"), "-32602"},
 		{"server without tool", tool("a-"), "-32602"},
@@ -421,7 +424,7 @@ func TestResolveLongestServer(t *testing.T) {
 		"a-inc": {"a", "inc"}, "a-b": {"a", "b"}, "a-b-c": {"a-b", "c"}, "a-b-": {"a", "b-"}, "z-a-b": {"z", "a-b"}, "a--": {"a", "-"},
 		"": {}, "a": {}, "a-": {}, "b-x": {}, "az-x": {},
 	} {
-		server, tool, ok := w.rs[0].resolve(w.fleet.Snapshot(), name)
+		server, tool, ok := w.rs[0].roster().names.resolve(name)
 		if string(server) != want[0] || tool != want[1] || ok != (want[0] != "") {
 			t.Errorf("resolve(%q) = %q, %q, %t; want %q", name, server, tool, ok, want)
 		}
@@ -497,10 +500,10 @@ func TestOldPlaceIsNotWaitedFor(t *testing.T) {
 
 // retryCatalogs lets the time pass until a catalog that could not be read is asked for again.
 func retryCatalogs(r *Router) {
-	r.catalogs.mu.Lock()
-	defer r.catalogs.mu.Unlock()
-	for d := range r.catalogs.failed {
-		r.catalogs.failed[d] = time.Now().Add(-2 * catalogRetry)
+	r.library.mu.Lock()
+	defer r.library.mu.Unlock()
+	for d, f := range r.library.failed {
+		r.library.failed[d] = failedRead{time.Now().Add(-2 * catalogRetry), f.err}
 	}
 }
 
@@ -509,6 +512,8 @@ func retryCatalogs(r *Router) {
 func TestUnreadableCatalog(t *testing.T) {
 	w := newWideWorld(t, 1)
 	r := w.rs[0]
+	session, _ := begin(t, r, "")
+	list := func(r *Router) string { return post(t, r, "", session, message("1", "tools/list", "")).Body.String() }
 	for i := range 20 {
 		d := store.Digest("d" + strconv.Itoa(i))
 		w.store.mu.Lock()
@@ -517,16 +522,16 @@ func TestUnreadableCatalog(t *testing.T) {
 		rec := w.nodes[0].record("a", "z")
 		rec.Servers[0].Catalog, rec.Servers[1].Catalog = "missing", d
 		w.fleet.set(rec)
-		if got := string(r.mergedTools(context.Background())); !strings.Contains(got, "z-only") {
+		if got := list(r); !strings.Contains(got, "z-only") {
 			t.Fatalf("the list is %s", got)
 		}
 	}
-	if got := len(r.catalogs.raw); got > 2 {
+	if got := len(r.library.known); got > 2 {
 		t.Errorf("%d catalogs are kept for two servers", got)
 	}
 	before := w.store.total()
 	for range 20 {
-		r.mergedTools(context.Background())
+		list(r)
 	}
 	if got := w.store.total() - before; got > 1 {
 		t.Errorf("20 lists asked the store %d times for what it has just not had", got)
@@ -535,7 +540,7 @@ func TestUnreadableCatalog(t *testing.T) {
 	w.store.catalogs["missing"] = []byte(catalogA)
 	w.store.mu.Unlock()
 	retryCatalogs(r)
-	if got := string(r.mergedTools(context.Background())); !strings.Contains(got, "a-inc") {
+	if got := list(r); !strings.Contains(got, "a-inc") {
 		t.Errorf("with the catalog back the list is %s", got)
 	}
 }

@@ -8,6 +8,10 @@ const (
 	CodeInvalidParams  = -32602
 	CodeInternal       = -32603
 
+	// CodeResourceNotFound has the URI as its data (MCP up to 2025-11-25, Resources, Error
+	// Handling). Later revisions have CodeInvalidParams instead.
+	CodeResourceNotFound = -32002
+
 	// CodeUnsupportedVersion is UnsupportedProtocolVersion of MCP 2026-07-28; its data
 	// lists the supported versions.
 	CodeUnsupportedVersion = -32022
