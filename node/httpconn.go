@@ -147,7 +147,7 @@ func (w *web) get(ctx context.Context, url, session, version, lastID string) (*h
 
 // do keeps the URL, which may hold a key, out of the error.
 func (w *web) do(req *http.Request) (*http.Response, error) {
-	res, err := w.client.Do(req)
+	res, err := w.client.Do(req) //nolint:gosec // to the address of the settings, or one of its origin
 	var withURL *url.Error
 	if errors.As(err, &withURL) {
 		err = withURL.Err

@@ -503,7 +503,7 @@ func TestSSEServerThatIsNoneSaysWhatItIs(t *testing.T) {
 		says   string
 	}{
 		"401":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "HTTP 401 Unauthorized"},
-		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "HTTP 302 Found"},
+		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "HTTP 302 Found"},
 		"page":        {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "Content-Type"},
 		"ends":        {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/event-stream") }, "ended its event stream"},
 		"no endpoint": {func(w http.ResponseWriter, r *http.Request) { sendEvent(t, w, "", `{}`); <-r.Context().Done() }, "named no address for messages"},
