@@ -195,8 +195,14 @@ func (c Config) Validate() error {
 	if c.Instance == "" {
 		errs = append(errs, errors.New("node instance: it is empty"))
 	}
+	errs = append(errs, validateServers(c.Servers))
+	return errors.Join(errs...)
+}
+
+func validateServers(servers []ServerConfig) error {
+	var errs []error
 	seen := map[string]bool{}
-	for _, s := range c.Servers {
+	for _, s := range servers {
 		if seen[s.Name] {
 			errs = append(errs, fmt.Errorf("server %s: the name is used twice", s.Name))
 		}

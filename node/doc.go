@@ -32,6 +32,8 @@
 //     a server says so late can still reach another session that is alone at work just then.
 //   - Whoever reads from a server waits for nobody: neither for a slow client nor for the
 //     server to read.
+//   - Servers change while the node runs (SetServers), and those whose settings are as before
+//     notice nothing of it.
 //   - When Run has returned, no child process, no connection and no goroutine of it is left.
 //
 // # A session's life

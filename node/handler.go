@@ -111,7 +111,7 @@ func (n *Node) admit(w http.ResponseWriter, r *http.Request, name string) (*serv
 		_ = refuse(w, http.StatusServiceUnavailable, wire.RefusedLease, err.Error())
 		return nil, "", false
 	}
-	s := n.byName[name]
+	s := n.named(name)
 	if s == nil {
 		_ = refuse(w, http.StatusNotFound, wire.RefusedServer, "this node has no such server")
 		return nil, "", false

@@ -361,7 +361,7 @@ func TestConnectionFoundDeadLosesNoCall(t *testing.T) {
 	r := newRig(t, nil, f.config(nil))
 	var mu sync.Mutex
 	var conns []*deadConn
-	s := r.node.byName["web"]
+	s := r.node.named("web")
 	s.dial = func(l *link) (upstream, error) {
 		h := openHTTP(l, &s.cfg)
 		h.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

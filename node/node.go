@@ -6,8 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +19,7 @@ type Node struct {
 	cfg     Config
 	lease   Lease
 	log     *slog.Logger
-	servers []*server // sorted by name
-	byName  map[string]*server
+	roster  *roster
 	stats   counters
 	handler http.Handler
 
@@ -37,17 +34,16 @@ type Node struct {
 func New(cfg Config, lease Lease, log *slog.Logger) *Node {
 	cfg = cfg.withDefaults()
 	n := &Node{
-		cfg: cfg, lease: lease, log: log.With("node", string(cfg.ID)), byName: map[string]*server{},
+		cfg: cfg, lease: lease, log: log.With("node", string(cfg.ID)),
 		started: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	slots := newStarts(cfg.StartParallel)
-	for _, sc := range cfg.Servers {
+	n.roster = newRoster(cfg.DrainTimeout, n.log, n.tell, func(sc ServerConfig) *server {
 		s := newServer(sc, &n.cfg, n.log)
 		s.stats, s.fence, s.slots, s.tell = &n.stats, n.fence, slots, n.tell
-		n.servers = append(n.servers, s)
-		n.byName[sc.Name] = s
-	}
-	slices.SortFunc(n.servers, func(a, b *server) int { return strings.Compare(a.cfg.Name, b.cfg.Name) })
+		return s
+	})
+	_ = n.roster.set(cfg.Servers) // cannot fail before Run
 	n.handler = newHandler(n)
 	return n
 }
@@ -62,17 +58,14 @@ func (n *Node) Run(ctx context.Context) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var all sync.WaitGroup
-	for _, s := range n.servers {
-		all.Go(func() { s.run(serving) })
-	}
+	first := n.roster.begin(func(f func(context.Context)) { all.Go(func() { f(serving) }) })
 	all.Go(func() { n.sweep(serving) })
 	all.Go(func() {
-		for _, s := range n.servers {
-			<-s.tried
-		}
+		awaitStarts(first, n.log)
 		close(n.started)
 	})
 	<-ctx.Done()
+	n.roster.freeze()
 	n.Drain()
 	n.finishCalls()
 	stop()
@@ -89,10 +82,28 @@ func (n *Node) Drain() {
 	}
 }
 
+// SetServers makes the node run the servers of the list, and no others; names must be unique.
+// Servers whose settings are as before keep their processes and sessions, and one of which only
+// the weight has changed keeps them too. A server with other settings is started beside the one
+// that serves under its name; once it has been tried, well or badly, it takes the name over. A
+// server that has been replaced so, or has left the list, answers the calls it has in hand for
+// at most DrainTimeout and is stopped; its sessions are not known any more, so that coordinators
+// open them anew.
+//
+// After an error, which joins all that is wrong with the list or says that the node is stopping,
+// nothing has changed. SetServers does not wait for starts, ends or calls. It may be called at
+// any time, by several callers one after the other.
+func (n *Node) SetServers(list []ServerConfig) error {
+	if err := validateServers(list); err != nil {
+		return err
+	}
+	return n.roster.set(list)
+}
+
 // finishCalls lets the requests in flight finish, for a while, and takes no new ones.
 func (n *Node) finishCalls() {
 	left := finish(context.Background(), n.cfg.DrainTimeout, func() (left int) {
-		for _, s := range n.servers {
+		for _, s := range n.roster.now.Load().all {
 			left += s.quiesce(errStopping)
 		}
 		return left
@@ -139,7 +150,7 @@ func (n *Node) sweep(ctx context.Context) {
 		case <-sessions.C:
 			idle := n.idle()
 			next := idle
-			for _, s := range n.servers {
+			for _, s := range n.roster.now.Load().all {
 				s.expire(idle)
 				next = min(next, cmp.Or(s.cfg.IdleTimeout, next))
 			}
@@ -151,7 +162,7 @@ func (n *Node) sweep(ctx context.Context) {
 // callTick is the time between two looks for calls without answers.
 func (n *Node) callTick() time.Duration {
 	d := time.Second
-	for _, s := range n.servers {
+	for _, s := range n.roster.now.Load().all {
 		d = min(d, s.lim.CallTimeout/4+1)
 	}
 	return d
@@ -167,8 +178,11 @@ func (n *Node) idle() time.Duration {
 	return d + d/10
 }
 
+// named returns the server of a name, or nil.
+func (n *Node) named(name string) *server { return n.roster.now.Load().byName[name] }
+
 func (n *Node) eachLink(f func(*link)) {
-	for _, s := range n.servers {
+	for _, s := range n.roster.now.Load().all {
 		for _, l := range s.links() {
 			f(l)
 		}
@@ -207,7 +221,7 @@ func (n *Node) Describe() heartbeat.Description {
 	if n.draining.Load() {
 		d.State = store.NodeDraining
 	}
-	for _, s := range n.servers {
+	for _, s := range n.roster.now.Load().shown {
 		d.Servers = append(d.Servers, s.describe())
 	}
 	return d
@@ -215,7 +229,7 @@ func (n *Node) Describe() heartbeat.Description {
 
 // Catalog returns the bytes of a catalog that Describe named, unless it has changed since.
 func (n *Node) Catalog(digest store.Digest) ([]byte, bool) {
-	for _, s := range n.servers {
+	for _, s := range n.roster.now.Load().shown {
 		if b, ok := s.catalogBytes(digest); ok {
 			return b, true
 		}

@@ -40,10 +40,12 @@ type server struct {
 	dial  func(*link) (upstream, error)
 	back  backoff
 
-	ready atomic.Pointer[link] // nil unless ready and shared
-	pool  *pool                // nil unless isolated
-	tried chan struct{}        // closed when the first attempt has ended
-	once  sync.Once            // of closing it
+	weight atomic.Int64
+	ready  atomic.Pointer[link] // nil unless ready and shared
+	pool   *pool                // nil unless isolated
+	tried  chan struct{}        // closed when the first attempt has ended
+	leave  chan struct{}        // closed when it is to finish its calls and stop
+	once   sync.Once            // of closing it
 
 	mu       sync.Mutex // guards the rest
 	status   store.ServerStatus
@@ -59,9 +61,10 @@ func newServer(cfg ServerConfig, all *Config, log *slog.Logger) *server {
 	lim.CallTimeout = cmp.Or(cfg.CallTimeout, lim.CallTimeout)
 	s := &server{
 		cfg: cfg, id: store.ServerID(cfg.Name), lim: &lim, log: log.With("server", cfg.Name),
-		tried: make(chan struct{}), status: store.ServerStarting, tell: func() {},
+		tried: make(chan struct{}), leave: make(chan struct{}), status: store.ServerStarting, tell: func() {},
 	}
 	s.dial = s.connect
+	s.reweigh(cfg.Weight)
 	if cfg.isolated() {
 		s.pool = newPool(s)
 	}
@@ -119,6 +122,13 @@ func (s *server) again(ctx context.Context, attempt int) bool {
 	s.restarts++
 	s.mu.Unlock()
 	return true
+}
+
+// reweigh sets the weight, the one setting that changes while the server runs, and reports
+// whether it has changed.
+func (s *server) reweigh(weight int) bool {
+	now := int64(max(weight, 1))
+	return s.weight.Swap(now) != now
 }
 
 func (s *server) current() store.ServerStatus {
@@ -261,7 +271,7 @@ func (s *server) describe() store.Server {
 	s.mu.Lock()
 	d := store.Server{
 		ID: s.id, Status: s.status, Transport: s.cfg.transport(),
-		Restarts: s.restarts, Weight: max(s.cfg.Weight, 1),
+		Restarts: s.restarts, Weight: int(s.weight.Load()),
 	}
 	if s.err != nil {
 		d.Error = printable(clip(s.err.Error(), 500))

@@ -571,7 +571,7 @@ func TestSSEOverTLS(t *testing.T) {
 	stranger := cfg
 	stranger.Name = "stranger"
 	r := newRig(t, nil, cfg, stranger)
-	s := r.node.byName["web"]
+	s := r.node.named("web")
 	s.dial = func(l *link) (upstream, error) {
 		up := openSSE(l, &s.cfg)
 		roots := web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
