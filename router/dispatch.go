@@ -116,11 +116,13 @@ const (
 
 // verdict is the data of error 1001 and 1002.
 type verdict struct {
-	Outcome   string `json:"outcome"` // unknown, not_executed
-	Reason    string `json:"reason"`
-	Server    string `json:"server,omitempty"`
-	Node      string `json:"node,omitempty"`
-	State     string `json:"dispatchState,omitempty"`
-	Retryable bool   `json:"retryable"`
-	TraceID   string `json:"traceId"`
+	Outcome      string `json:"outcome"` // unknown, not_executed
+	Reason       string `json:"reason"`
+	Server       string `json:"server,omitempty"`
+	Node         string `json:"node,omitempty"`
+	State        string `json:"dispatchState,omitempty"`
+	Limit        string `json:"limit,omitempty"` // the setting that was met, and its value
+	MaxProcesses int    `json:"maxProcesses,omitempty"`
+	Retryable    bool   `json:"retryable"`
+	TraceID      string `json:"traceId"`
 }

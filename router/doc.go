@@ -1,7 +1,8 @@
 // Package router decides which node serves a session and carries its traffic there.
 //
 // A [Router] is one coordinator's share of that work. It mints and checks session ids
-// ([Token]), places new sessions by weighted rendezvous hash with bounded load, keeps a bounded
+// ([Token]), places new sessions by weighted rendezvous hash with bounded load or as a cookie or
+// header says ([Strategy]), or spreads every call where there is no affinity, keeps a bounded
 // cache of who sits where, speaks HTTP/1.1 to the nodes over its own pooled connections, and
 // moves a session whose node is gone, replaying the client's own initialize.
 //

@@ -60,7 +60,7 @@ func TestExplainAgreesWithPlacement(t *testing.T) {
 // so when the node dies.
 func TestExplainAgreesWithCalls(t *testing.T) {
 	w := newWorld(t, 4, 2)
-	type told struct{ session, at, to string }
+	type told struct{ session, at string }
 	var all []told
 	for range 24 {
 		session, home := begin(t, w.rs[0], testServer)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -17,17 +18,28 @@ const maxFull = 16
 // fullness is what a node says that has no process left for another session of a server.
 type fullness struct {
 	message string // empty if it said nothing that can be read
+	limit   string // the setting that was met
+	most    int    // and its value; zero if it is not known
 	retry   time.Duration
 }
+
+// notExecuted begins every message of error 1002; a node's words have it already.
+const notExecuted = "Not executed: "
 
 // readFull reads a refusal for want of room.
 func readFull(a *answer) *fullness {
 	body, _ := readSome(a, nil, 4<<10) // what is cut short cannot be read below
-	f := &fullness{}
-	for _, path := range [][]string{{"message"}, {"error", "message"}} {
-		if at, ok := wire.Lookup(body, path...); ok && f.message == "" {
-			f.message, _ = wire.Unquote(at.Of(body))
-		}
+	text := func(path ...string) string {
+		at, _ := wire.Lookup(body, path...)
+		s, _ := wire.Unquote(at.Of(body))
+		return s
+	}
+	f := &fullness{message: text("error", "message"), limit: text("error", "data", "limit")}
+	if n := len(notExecuted); len(f.message) >= n && strings.EqualFold(f.message[:n], notExecuted) {
+		f.message = f.message[n:]
+	}
+	if at, ok := wire.Lookup(body, "error", "data", "maxProcesses"); ok {
+		f.most, _ = strconv.Atoi(string(at.Of(body)))
 	}
 	if s, err := strconv.Atoi(a.retryAfter); err == nil && s > 0 && s <= 3600 {
 		f.retry = time.Duration(s) * time.Second
@@ -62,10 +74,12 @@ func (x exclusion) fulls() (n int) {
 // the words of a node.
 func (r *Router) noRoom(server store.ServerID, f *fullness) *Error {
 	e := r.noReplica(server, reasonFull)
-	e.Message = "Not executed: server " + string(server) + " takes no new session at the moment, all its processes are taken; try again when a session has ended"
-	if f.message != "" {
-		e.Message = "Not executed: " + f.message
+	if r.leaving() {
+		return e
 	}
+	e.Message = notExecuted + cmp.Or(f.message, "server "+string(server)+" takes no new session at the moment, all its processes are taken; try again when a session has ended")
+	v := e.Data.(*verdict)
+	v.Limit, v.MaxProcesses = f.limit, f.most
 	e.RetryAfter = cmp.Or(f.retry, e.RetryAfter)
 	return e
 }

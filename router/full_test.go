@@ -1,7 +1,7 @@
 package router
 
 import (
-	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,7 +12,12 @@ import (
 	"github.com/mcphub-go/mcphub/store"
 )
 
-const noProcess = "server memory on this node has all its 2 processes taken (maxProcesses 2)"
+// What a node says that is full, and how.
+const (
+	noProcess = "server memory on this node has all its 2 processes taken (maxProcesses 2)"
+	fullBody  = `{"jsonrpc":"2.0","id":1,"error":{"code":1002,"message":"not executed: ` + noProcess + `",` +
+		`"data":{"outcome":"not_executed","retryable":true,"reason":"full","server":"memory","limit":"maxProcesses","maxProcesses":2}}}`
+)
 
 // crowd makes a node refuse new sessions of the server for want of room, as one with isolation
 // session at its cap does. It returns how often it was asked.
@@ -30,7 +35,7 @@ func crowd(n *fakeNode) (asked func() int) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set(wire.HeaderRefused, wire.RefusedFull)
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintf(w, `{"success":false,"message":%q}`, noProcess)
+		_, _ = io.WriteString(w, fullBody)
 		return true
 	})
 	return func() int {
@@ -58,10 +63,10 @@ func (w *world) isolate(full ...store.NodeID) {
 func checkNoRoom(t *testing.T, e *Error, id string) {
 	t.Helper()
 	v, ok := e.Data.(*verdict)
-	if e.Code != wire.CodeNotExecuted || string(e.ID) != id || e.RetryAfter != 7*time.Second || !strings.Contains(e.Message, noProcess) {
+	if e.Code != wire.CodeNotExecuted || string(e.ID) != id || e.RetryAfter != 7*time.Second || e.Message != "Not executed: "+noProcess {
 		t.Errorf("error = %+v, want 1002 in the node's own words, with its Retry-After", e)
 	}
-	if !ok || v.Outcome != "not_executed" || v.Reason != reasonFull || v.Server == "" || !v.Retryable || v.TraceID == "" {
+	if !ok || v.Outcome != "not_executed" || v.Reason != reasonFull || v.Server == "" || v.Limit != "maxProcesses" || v.MaxProcesses != 2 || !v.Retryable || v.TraceID == "" {
 		t.Errorf("data = %+v", e.Data)
 	}
 }
@@ -195,7 +200,7 @@ func TestFailoverToFullReplicas(t *testing.T) {
 		w.Header().Set("Retry-After", "7")
 		w.Header().Set(wire.HeaderRefused, wire.RefusedFull)
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintf(w, `{"success":false,"message":%q}`, noProcess)
+		_, _ = io.WriteString(w, fullBody)
 		return true
 	})
 	e := fails(t, do(w.rs[0], Request{Scope: testServer, SessionID: session, Body: []byte(message("9", "tools/call", "{}"))}), ErrNoReplica)
@@ -228,7 +233,7 @@ func TestFullFirstUseLeavesNoBinding(t *testing.T) {
 
 // A node that says it is full in words that cannot be read is full all the same.
 func TestFullWithoutWords(t *testing.T) {
-	for name, body := range map[string]string{"empty": "", "no JSON": "<html>", "no message": `{}`, "no text": `{"message":7}`, "cut": `{"message":"x`} {
+	for name, body := range map[string]string{"empty": "", "no JSON": "<html>", "no message": `{}`, "no text": `{"error":{"message":7,"data":{"maxProcesses":"2"}}}`, "cut": `{"error":{"message":"x`} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, 1)
 			w.nodes[0].setHook(func(w http.ResponseWriter, _ *http.Request, _ *wire.Frame) bool {

@@ -33,7 +33,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: openTimeout}
 	a, err := r.hop.send(ctx, c.node.URL, &out)
 	if err != nil {
-		r.failed(ctx, c.node, err)
+		_ = r.failed(ctx, c.node, err) // for what it says of the node
 		return err
 	}
 	if a.refused != "" {
@@ -48,7 +48,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	}
 	out.body, out.version = initialized, era
 	if a, err = r.hop.send(ctx, c.node.URL, &out); err != nil {
-		r.failed(ctx, c.node, err)
+		_ = r.failed(ctx, c.node, err) // for what it says of the node
 		return err
 	}
 	defer a.Close()

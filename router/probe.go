@@ -75,7 +75,7 @@ func (r *Router) askHealth(ctx context.Context, n *store.Node) error {
 	defer cancel()
 	a, err := r.hop.send(ctx, n.URL, &outgoing{method: http.MethodGet, health: true, timeout: r.cfg.ProbeTimeout})
 	if err != nil {
-		r.failed(ctx, n, err)
+		_ = r.failed(ctx, n, err) // for what it says of the node
 		return err
 	}
 	defer a.Close()

@@ -3,6 +3,7 @@ package router
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/mcphub-go/mcphub/store"
@@ -194,6 +195,33 @@ func TestPreferInAWideScope(t *testing.T) {
 	}
 	if got := ask(t, r, "", p.session(), "node-2", message("1", "tools/list", "")).Header()[placedHeader]; got != nil {
 		t.Errorf("a list names %q", got)
+	}
+}
+
+// Two coordinators get the first calls of one session at the same moment, each with another
+// cookie: one node stands, and both use it.
+func TestPreferRace(t *testing.T) {
+	for round := range 20 {
+		w := newWideWorld(t, 0)
+		rs := []*Router{w.router(w.store, strategic(StrategyCookie)), w.router(w.store, strategic(StrategyCookie))}
+		session, _ := begin(t, rs[0], "")
+		post(t, rs[1], "", session, message("1", "ping", "")) // both have it cached
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				p := do(rs[i%2], Request{SessionID: session, Prefer: []store.NodeID{"node-1", "node-2"}[i%2], Body: []byte(tool("a-inc"))})
+				if p.err != nil || p.get("result", "server") != "a" {
+					t.Errorf("round %d: %v %s", round, p.err, p.Body)
+				}
+			})
+		}
+		all.Wait()
+		if got := w.heldBy("a", session); got != 1 {
+			t.Errorf("round %d: %d nodes hold the session, want one", round, got)
+		}
+		if got := w.counted("tools/call"); got != 8 {
+			t.Errorf("round %d: 8 calls ran %d times", round, got)
+		}
 	}
 }
 
