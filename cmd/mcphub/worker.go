@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -46,6 +47,7 @@ type worker struct {
 	run   *part // the MCP servers
 	beat  *part // the lease
 	nudge *part // tells the agent when the servers change
+	node  *node.Node
 	lease *heartbeat.Lease
 
 	lameDuck time.Duration
@@ -83,7 +85,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	}
 	lease.Lease, member.Agent = agent.Lease(), agent
 	name := "node " + string(cfg.ID)
-	w := &worker{lease: agent.Lease(), lameDuck: cfg.LameDuck}
+	w := &worker{node: n, lease: agent.Lease(), lameDuck: cfg.LameDuck}
 	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), drain, log))
 	w.run = launch(ctx, name, n.Run)
 	w.beat = launch(ctx, name, agent.Run)
@@ -106,6 +108,21 @@ func (w *worker) parts() []*part {
 		return nil
 	}
 	return []*part{w.http, w.run, w.beat}
+}
+
+// errNoNode says that the process was started without servers, and so without a node.
+var errNoNode = errors.New("this process was started without mcpServers and runs no node: restart it")
+
+// setServers makes the node run what new settings say; servers whose settings are as before keep
+// their processes and sessions. It does not wait for starts. After an error nothing has changed.
+func (w *worker) setServers(servers []config.Server) error { // also of nil, which can run none
+	if w == nil {
+		if len(servers) == 0 {
+			return nil
+		}
+		return errNoNode
+	}
+	return w.node.SetServers(serverConfigs(servers))
 }
 
 // stop drains the node and stops its servers, children included, while the lease is kept;
