@@ -49,6 +49,7 @@ func Miniredis(t *testing.T) Env {
 	}
 	t.Cleanup(m.Close)
 	env := Dial(t, "redis://"+m.Addr())
+	env.Running = false
 	env.Advance = func(d time.Duration) {
 		now = now.Add(d)
 		m.SetTime(now)
