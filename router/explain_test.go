@@ -295,7 +295,7 @@ type oneGroup struct{}
 func (oneGroup) Group(name string) (store.Group, bool) {
 	return store.Group{Name: name, Servers: []store.GroupServer{{Name: "a"}}}, name == "g"
 }
-func (oneGroup) Revision() int64 { return 1 }
+func (oneGroup) Loaded() bool { return true }
 
 // It asks no node, and the store once for a session that is not cached here.
 func TestExplainCost(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 type fakeBook struct {
 	mu     sync.Mutex
 	groups map[string]store.Group
-	rev    int64
+	unread bool
 }
 
 func (b *fakeBook) Group(name string) (store.Group, bool) {
@@ -26,10 +26,10 @@ func (b *fakeBook) Group(name string) (store.Group, bool) {
 	return g, ok
 }
 
-func (b *fakeBook) Revision() int64 {
+func (b *fakeBook) Loaded() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.rev
+	return !b.unread
 }
 
 // put writes a group; a server is its name, or its name, a colon and the tools that are offered.
@@ -49,14 +49,12 @@ func (b *fakeBook) put(name string, servers ...string) {
 		b.groups = map[string]store.Group{}
 	}
 	b.groups[name] = g
-	b.rev++
 }
 
 func (b *fakeBook) drop(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.groups, name)
-	b.rev++
 }
 
 // hub is a world whose nodes run the servers of some catalogs.

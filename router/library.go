@@ -97,6 +97,7 @@ func (r *Router) stock(ctx context.Context, v view) stock {
 	_ = all.Wait() // each has its own error
 	r.library.fallBack(missing)
 	r.library.forget(v.roster)
+	r.lists.Purge() // some are lists of what is no longer offered, and hold on to it
 	return out
 }
 
@@ -161,8 +162,9 @@ func (r *Router) catalog(ctx context.Context, server store.ServerID, d store.Dig
 			}
 		}
 		if err != nil {
-			r.log.WarnContext(ctx, "catalog of a server cannot be read; what is last known of it is listed", "server", server, "err", err)
-			r.library.fail(d, err)
+			if r.library.fail(d, err) { // not again with every attempt
+				r.log.WarnContext(ctx, "catalog of a server cannot be read; what is last known of it is listed", "server", server, "err", err)
+			}
 			return nil, err
 		}
 		c := parseCatalog(raw, server, r.log)
@@ -197,13 +199,16 @@ func (l *library) get(d store.Digest) *catalog {
 	return l.known[d]
 }
 
-func (l *library) fail(d store.Digest, err error) {
+// fail notes that a catalog could not be read. It says whether that is news.
+func (l *library) fail(d store.Digest, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed == nil {
 		l.failed = map[store.Digest]failedRead{}
 	}
+	_, known := l.failed[d]
 	l.failed[d] = failedRead{time.Now(), err}
+	return !known
 }
 
 func (l *library) add(server store.ServerID, d store.Digest, c *catalog) {

@@ -153,7 +153,7 @@ func TestGroupsNotKnownYet(t *testing.T) {
 	h.book.put("team", "files")
 	session, _ := begin(t, h.rs[0], "group/team")
 	h.book.drop("team")
-	h.book.rev = -1
+	h.book.unread = true
 	for _, req := range []Request{
 		{Scope: "group/team", SessionID: session, Body: []byte(message("1", "tools/list", ""))},
 		{Scope: "group/team", Body: []byte(message("1", "initialize", initParams))},

@@ -48,9 +48,9 @@ type GroupBook interface {
 	// Group finds a group by name. It never blocks: it is the last one known. It is not changed
 	// once handed out.
 	Group(name string) (store.Group, bool)
-	// Revision changes with every change of any group. Below zero it says that the groups were
-	// never read, so that one that is not found may exist all the same.
-	Revision() int64
+	// Loaded says whether the groups were ever read: until then one that is not found may exist
+	// all the same.
+	Loaded() bool
 }
 
 // Config is how a Router behaves. Keys and Credential are required.

@@ -41,7 +41,7 @@ func (r *Router) viewOf(req *Request, id []byte) (view, error) {
 	switch {
 	case ok:
 		return v, nil
-	case r.cfg.Groups != nil && r.cfg.Groups.Revision() < 0:
+	case r.cfg.Groups != nil && !r.cfg.Groups.Loaded():
 		return v, r.noGroups(req, id)
 	case req.SessionID != "":
 		return v, unknownSession(id)
