@@ -7,13 +7,15 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/store"
 )
 
 // restRoutes are all calls of REST, of nodes and of probes. The examples are of one made-up fleet.
 func restRoutes() []route {
 	var all []route
-	for _, some := range [][]route{probeRoutes(), fleetRoutes(), sessionRoutes(), groupRoutes(), nodeRoutes()} {
+	for _, some := range [][]route{probeRoutes(), fleetRoutes(), placementRoutes(), sessionRoutes(), groupRoutes(), nodeRoutes()} {
 		all = append(all, some...)
 	}
 	return all
@@ -116,6 +118,37 @@ func fleetRoutes() []route {
 			query: []param{limitParam}, header: []param{{name: "Last-Event-ID", about: "In a stream: go on after this event."}},
 			data: []eventView{exampleEvent}, stream: "id: 1767268800000-0\ndata: {\"id\":\"1767268800000-0\", …}\n\n: keep-alive\n\n",
 			fails: []int{http.StatusServiceUnavailable},
+		},
+	}
+}
+
+func placementRoutes() []route {
+	name := schema{"type": "string", "maxLength": wire.MaxName}
+	return []route{
+		{
+			method: "GET", path: "/api/cluster/explain", door: forAdmins, handle: (*Server).explain, tag: "Fleet",
+			id: "explain", about: "Where would a session go, and why?", fails: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+			more: "Tells the choice, the rule that made it, the candidates with their scores, and what one node less or more would change. Nothing is placed or moved.",
+			query: []param{
+				{name: "session", about: "The sessionId of the list, or the whole Mcp-Session-Id."},
+				{name: "key", about: "Any text, for a session that does not exist; equal texts are equal sessions."},
+				{name: "server", about: "Name of a server; may be absent for a session with one server.", schema: name},
+				{name: "prefer", about: "The node that a cookie or header of the client would name.", schema: name},
+				{name: "without", about: "A node to think away.", repeats: true, schema: name},
+				{name: "with", about: "A node to think there.", repeats: true, schema: name},
+			},
+			data: router.Explanation{
+				Server: "memory", Existing: true, Rule: router.RuleBinding, Choice: "node-1",
+				Candidates: []router.Candidate{{Node: "node-1", Score: 1.7, Load: 3, Limit: 4, Weight: 1, State: store.NodeActive}},
+				Moves:      []router.Move{{Node: "node-1", Change: "without", Moves: true, To: "node-2", Rule: "consistent-hash", Share: 0.33}},
+			},
+		},
+		{
+			method: "GET", path: "/api/cluster/conflicts", door: forAdmins, handle: (*Server).conflicts, tag: "Fleet",
+			id: "conflicts", about: "Resources that several servers offer, and which of them answers for each",
+			fails: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+			query: []param{{name: "scope", about: "* for all servers, which it is if absent, or group/<name>."}},
+			data:  []router.Conflict{{URI: "file:///notes.txt", Owner: "files", Others: []store.ServerID{"notes"}}},
 		},
 	}
 }

@@ -65,6 +65,13 @@ type Groups interface {
 	Delete(ctx context.Context, name string) error
 }
 
+// Explainer tells why requests go where they go; *router.Router is one.
+type Explainer interface {
+	Explain(ctx context.Context, req router.ExplainRequest) (router.Explanation, error)
+	// Conflicts are the resources that more than one server of a scope offers.
+	Conflicts(ctx context.Context, scope string) ([]router.Conflict, error)
+}
+
 // noGroups is a book in which nothing stands.
 type noGroups struct{}
 
@@ -90,6 +97,8 @@ type Deps struct {
 	Web http.Handler
 	// Groups may be nil; then there are none.
 	Groups Groups
+	// Explainer answers /api/cluster/explain and conflicts; nil if there are no such calls.
+	Explainer Explainer
 	// Metrics answers /metrics; nil if there are none to show.
 	Metrics http.Handler
 	Log     *slog.Logger

@@ -81,6 +81,8 @@ var apiCalls = map[string]struct{ path, body string }{
 	"GET /api/cluster/sessions":              {path: "/api/cluster/sessions"},
 	"GET /api/cluster/sessions/{id}":         {path: "/api/cluster/sessions/" + string(sidWide)},
 	"DELETE /api/cluster/sessions/{id}":      {path: "/api/cluster/sessions/" + string(sidOne)},
+	"GET /api/cluster/explain":               {path: "/api/cluster/explain?session=" + string(sidOne) + "&without=node-1"},
+	"GET /api/cluster/conflicts":             {path: "/api/cluster/conflicts?scope=memory"},
 	"GET /api/groups":                        {path: "/api/groups"},
 	"POST /api/groups":                       {path: "/api/groups", body: `{"name":"made","description":"d","servers":["memory",{"name":"nobody-has-it","tools":["x"]}]}`},
 	"GET /api/groups/{name}":                 {path: "/api/groups/team"},
@@ -190,7 +192,7 @@ func TestFailuresAreAsDescribed(t *testing.T) {
 	locked := apiRig(t, Config{ClusterSecret: "s3cret", Access: Access{AdminToken: "adm1n"}})
 	away := apiRig(t, global)
 	away.store.set(store.ErrUnavailable, store.Health{State: store.HealthDown})
-	away.groups.err, away.registrar.err, away.carrier.endFail = store.ErrUnavailable, store.ErrUnavailable, store.ErrUnavailable
+	away.groups.err, away.registrar.err, away.carrier.endFail, away.explainer.err = store.ErrUnavailable, store.ErrUnavailable, store.ErrUnavailable, store.ErrUnavailable
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			call := apiCalls[method+" "+path]

@@ -416,6 +416,7 @@ type rig struct {
 	registrar *fakeRegistrar
 	store     *fakeStore
 	groups    *fakeGroups
+	explainer *fakeExplainer
 	log       *strings.Builder
 	stop      func() error
 }
@@ -445,7 +446,7 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 	t.Helper()
 	r := &rig{
 		carrier: &fakeCarrier{keys: testKeys(t)}, fleet: &fakeFleet{snap: aSnapshot(), known: true},
-		registrar: &fakeRegistrar{}, groups: &fakeGroups{all: map[string]store.Group{}}, log: &strings.Builder{},
+		registrar: &fakeRegistrar{}, groups: &fakeGroups{all: map[string]store.Group{}}, explainer: &fakeExplainer{}, log: &strings.Builder{},
 		store: &fakeStore{health: store.Health{OK: true, State: store.HealthOK}, sessions: map[store.SessionID]store.Session{
 			sidOne: {ID: sidOne, Scope: "everything", Era: "2025-11-25", Created: noon, Seen: noon.Add(time.Minute), Expires: noon.Add(time.Hour),
 				Bindings: map[store.ServerID]store.Binding{"everything": {Node: "node-1", Epoch: 4}}},
@@ -455,7 +456,7 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 	}
 	cfg.Coordinator, cfg.Mode, cfg.Version = "c1", "coordinator", "v1"
 	r.Server = New(cfg, Deps{
-		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Groups: r.groups, Web: web,
+		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Groups: r.groups, Explainer: r.explainer, Web: web,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	return r

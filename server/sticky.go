@@ -85,7 +85,7 @@ func (s *Server) stick(r *http.Request, req *router.Request) {
 		secure := isTLS(r)
 		req.Placed = func(h http.Header, n store.NodeID) {
 			if said != string(n) {
-				h.Add("Set-Cookie", (&http.Cookie{
+				h.Add("Set-Cookie", (&http.Cookie{ //nolint:gosec // Secure is set wherever the client speaks TLS; it would not come back otherwise
 					Name: s.cfg.CookieName, Value: string(n), Path: "/",
 					HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure,
 				}).String())
