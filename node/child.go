@@ -39,6 +39,7 @@ type childSpec struct {
 	env          []string
 	writeTimeout time.Duration
 	grace        time.Duration
+	tails        *atomic.Int64 // see ring.total
 }
 
 // child is one process in a process group of its own, with pipes of ours. It is safe for
@@ -70,7 +71,7 @@ func startChild(spec childSpec, onLine func([]byte), onEnd func(error)) (*child,
 	if err != nil {
 		return nil, err
 	}
-	c := &child{spec: spec, exited: make(chan struct{}), done: make(chan struct{})}
+	c := &child{spec: spec, tail: ring{total: spec.tails}, exited: make(chan struct{}), done: make(chan struct{})}
 	theirs, err := c.pipes()
 	if err != nil {
 		return nil, err
@@ -147,6 +148,7 @@ func (c *child) finish() {
 	}
 	closeAll(c.stdin, c.stdout, c.stderr)
 	<-read
+	c.tail.retire()
 	close(c.done)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -34,6 +35,46 @@ func TestRingKeepsTheLastLinesInBounds(t *testing.T) {
 	}
 	if got := all[0]; got != "line 39" {
 		t.Errorf("oldest line = %q, want \"line 39\"", got)
+	}
+}
+
+func TestRingsTogetherStayInBounds(t *testing.T) {
+	var total atomic.Int64
+	rings := make([]ring, 200)
+	line := strings.Repeat("x", ringWidth)
+	for i := range rings {
+		rings[i].total = &total
+		for range ringLines {
+			rings[i].add(line)
+		}
+	}
+	if got, most := total.Load(), int64(maxRings+len(rings)*ringWidth); got > most {
+		t.Errorf("%d rings keep %d bytes together, want at most %d", len(rings), got, most)
+	}
+	if n := len(rings[0].last(ringLines)); n != ringLines {
+		t.Errorf("the first ring keeps %d lines, want %d", n, ringLines)
+	}
+	if n := len(rings[199].last(ringLines)); n != 1 {
+		t.Errorf("the last ring keeps %d lines, want one", n)
+	}
+	for i := range rings[:100] {
+		rings[i].retire()
+	}
+	for range 5 {
+		rings[199].add("more")
+	}
+	if got := rings[199].last(2); len(got) != 2 || got[0] != "more" {
+		t.Errorf("the last ring keeps %.10q, want more than one line now that there is room", got)
+	}
+	if n := len(rings[0].last(ringLines)); n != ringLines {
+		t.Errorf("a retired ring has %d lines, want them readable still", n)
+	}
+	rings[0].add("late")
+	for i := range rings {
+		rings[i].retire()
+	}
+	if got := total.Load(); got != 0 {
+		t.Errorf("%d bytes are counted when all rings are retired", got)
 	}
 }
 

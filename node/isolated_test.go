@@ -207,6 +207,10 @@ func TestIsolatedProcessThatDiesAnswersItsCalls(t *testing.T) {
 	}
 	r.post("iso", "s2", tool("8", "die", ""))
 	within(t, 5*time.Second, other)
+	r.close()
+	if n := r.node.stats.tails.Load(); n != 0 {
+		t.Errorf("%d bytes of stderr are counted when all processes are gone", n)
+	}
 }
 
 func TestIsolatedServerThatCannotStart(t *testing.T) {

@@ -145,13 +145,16 @@ func (p *pool) started(pr *proc, l *link) error {
 func (p *pool) notStarted(pr *proc, err error, tail []string) {
 	p.mu.Lock()
 	p.detach(pr)
+	ready := p.ready
 	p.unlock()
 	pr.err, pr.tail = err, tail
 	close(pr.opened)
 	if errors.Is(err, errStopping) || errors.Is(err, errFenced) || isAnswer(err) {
 		return // which says nothing of other starts
 	}
-	p.s.log.Warn("process not started", "err", err)
+	if ready { // otherwise it was a try, and whoever tried says so
+		p.s.log.Warn("process not started", "err", err)
+	}
 	p.trouble(&p.failed, err, tail)
 }
 
@@ -171,8 +174,13 @@ func (p *pool) live(ctx context.Context, pr *proc) {
 		alive = false
 	}
 	lost := !l.lose(endOf(ctx))
+	select {
+	case <-pr.leave:
+		lost = false // it was about to end anyhow
+	default:
+	}
 	p.mu.Lock()
-	lost = p.detach(pr) && lost
+	p.detach(pr)
 	p.unlock()
 	l.close()
 	p.ended(pr, lost)

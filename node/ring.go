@@ -4,45 +4,64 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode"
 )
 
 const (
 	ringLines = 64
 	ringWidth = 4 << 10
+	// maxRings bounds what the rings of all children of a node keep together. Beyond it each
+	// keeps no more than its last line.
+	maxRings = 16 << 20
 )
 
 // ring keeps the last lines a child wrote to stderr, in bounded memory. It is safe for
 // concurrent use.
 type ring struct {
+	total *atomic.Int64 // bytes in all rings together; nil for none to share with
+
 	mu    sync.Mutex // guards the rest
-	lines [ringLines]string
-	next  int
-	full  bool
+	lines []string   // the oldest first
+	size  int        // bytes in them that count
+	gone  bool       // none do any more
 }
 
 func (r *ring) add(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines[r.next] = line
-	r.next++
-	if r.next == ringLines {
-		r.next, r.full = 0, true
+	r.lines = append(r.lines, line)
+	r.count(len(line))
+	for len(r.lines) > ringLines || len(r.lines) > 1 && r.total != nil && r.total.Load() > maxRings {
+		r.count(-len(r.lines[0]))
+		r.lines = slices.Delete(r.lines, 0, 1)
 	}
+}
+
+// count adds to what the ring holds. r.mu is held.
+func (r *ring) count(n int) {
+	if r.total != nil && !r.gone {
+		r.size += n
+		r.total.Add(int64(n))
+	}
+}
+
+// retire says that the ring will be forgotten soon: others may have its share.
+func (r *ring) retire() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count(-r.size)
+	r.gone = true
 }
 
 // last returns the n latest lines, oldest first.
 func (r *ring) last(n int) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []string
-	if r.full {
-		all = append(all, r.lines[r.next:]...)
-	}
-	all = append(all, r.lines[:r.next]...)
-	return all[max(0, len(all)-n):]
+	return slices.Clone(r.lines[max(0, len(r.lines)-n):])
 }
 
 // fill reads lines until the reader ends. What a line has beyond ringWidth is dropped.

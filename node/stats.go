@@ -8,6 +8,7 @@ type counters struct {
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
 	sparesGiven, full, idled, crashed                   atomic.Int64
 	queued                                              atomic.Int64 // bytes of notifications not yet written to their readers
+	tails                                               atomic.Int64 // bytes of stderr that are kept
 }
 
 // Stats are counts since the node was made.

@@ -20,7 +20,7 @@ func openStdio(l *link, cfg *ServerConfig) (*stdio, error) {
 	s := &stdio{link: l}
 	c, err := startChild(childSpec{
 		command: cfg.Command, args: cfg.Args, env: childEnv(l.lim.Environ, cfg.Env),
-		writeTimeout: l.lim.WriteTimeout, grace: l.lim.StopGrace,
+		writeTimeout: l.lim.WriteTimeout, grace: l.lim.StopGrace, tails: &l.stats.tails,
 	}, func(line []byte) { l.receive(line, nil) }, s.ended)
 	if err != nil {
 		return nil, err
