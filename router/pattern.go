@@ -106,10 +106,13 @@ func parsePattern(text string) (*pattern, error) {
 	return p, nil
 }
 
-// exactly is the pattern of one URI.
+// exactly is the pattern of one URI. One that is too long to be matched has no states, which would
+// take many times its size.
 func exactly(uri string) *pattern {
 	p := &pattern{text: uri, prefix: uri}
-	p.literal(uri)
+	if len(uri) <= maxMatched {
+		p.literal(uri)
+	}
 	return p
 }
 

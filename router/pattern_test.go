@@ -130,6 +130,14 @@ func TestPatternIsNotSlow(t *testing.T) {
 	}
 }
 
+// A client may send a URI of megabytes.
+func TestLongURICostsLittle(t *testing.T) {
+	long := "x:" + strings.Repeat("y", 4<<20)
+	if got := testing.AllocsPerRun(10, func() { exactly(long) }); got > 1 { // the states of one grow step by step
+		t.Errorf("a URI of 4 MiB cost %v allocations", got)
+	}
+}
+
 // What a server makes of its template by RFC 6570, whatever the values, is one of the template's:
 // another implementation expands it.
 func TestExpansionsMatch(t *testing.T) {

@@ -434,16 +434,19 @@ func TestResolveLongestServer(t *testing.T) {
 // With the store away, and the session new to this replica, a cancellation goes where every
 // replica would place the session.
 func TestWideCancellationWithStoreAway(t *testing.T) {
-	w := newWideWorld(t, 2)
-	w.store.setDown(true)
-	session, _ := begin(t, w.rs[0], "")
-	at := post(t, w.rs[0], "", session, tool("a-inc")).get("result", "node")
-	p := post(t, w.rs[1], "", session, message("", "notifications/cancelled", `{"requestId":"x"}`))
-	if p.Code != http.StatusAccepted {
-		t.Errorf("status %d", p.Code)
-	}
-	if got := w.node(store.NodeID(at)).count("notifications/cancelled"); got != 1 {
-		t.Errorf("the node that runs the call heard of %d cancellations", got)
+	for _, scope := range []string{"", "group/team"} {
+		h := newDocsHub(t, 2)
+		h.book.put("team", "files")
+		h.store.setDown(true)
+		session, _ := begin(t, h.rs[0], scope)
+		at := post(t, h.rs[0], scope, session, tool("files-read")).get("result", "node")
+		p := post(t, h.rs[1], scope, session, message("", "notifications/cancelled", `{"requestId":"x"}`))
+		if p.Code != http.StatusAccepted {
+			t.Errorf("status %d", p.Code)
+		}
+		if got := h.node(store.NodeID(at)).count("notifications/cancelled"); got != 1 {
+			t.Errorf("scope %q: the node that runs the call heard of %d cancellations", scope, got)
+		}
 	}
 }
 
