@@ -105,35 +105,41 @@ func TestAbandonEndsWaitingCalls(t *testing.T) {
 // What waits for a replica to come back, or for others to write a session back, waits no longer,
 // and nothing is called lost.
 func TestAbandonEndsOtherWaits(t *testing.T) {
-	for name, arrange := range map[string]func(w *world, r *Router) Request{
-		"for a replica": func(w *world, r *Router) Request {
+	for name, arrange := range map[string]func(w *world, r *Router) (session string, waits func() bool){
+		"for a replica": func(w *world, r *Router) (string, func() bool) {
 			session, _ := begin(t, r, testServer)
 			w.nodes[0].kill()
-			return Request{Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}"))}
+			return session, func() bool { return r.Stats().Suspects == 1 }
 		},
-		"for the session's return": func(w *world, r *Router) Request {
+		"for the session's return": func(w *world, _ *Router) (string, func() bool) {
 			session, _ := begin(t, w.router(w.store, nil), testServer)
 			w.store.wipe()
 			w.nodes[0].restart()
 			w.show()
-			return Request{Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}"))}
+			return session, func() bool { // the others were asked for it
+				w.store.mu.Lock()
+				defer w.store.mu.Unlock()
+				return w.store.ops["notify"] > 0
+			}
 		},
-		"for a node to take a connection": func(w *world, r *Router) Request {
+		"for a node to take a connection": func(w *world, r *Router) (string, func() bool) {
 			// A listener whose queue is full swallows connections; none of it ever accepts.
 			session, _ := begin(t, r, testServer)
 			full := fullListener(t)
 			w.nodes[0].kill()
 			w.fleet.change("node-1", func(n *store.Node) { n.URL = "http://" + full })
-			return Request{Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}"))}
+			return session, func() bool { return r.Stats().InFlight == 1 }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1, 0)
 			r := w.router(w.store, func(c *Config) { c.PlaceWait, c.DialTimeout = time.Hour, time.Hour })
-			req := arrange(w, r)
+			session, waits := arrange(w, r)
 			got := make(chan reply, 1)
-			go func() { got <- do(r, req) }()
-			eventually(t, "the request is in hand", func() bool { return r.Stats().InFlight == 1 })
+			go func() {
+				got <- do(r, Request{Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}"))})
+			}()
+			eventually(t, "the request waits", waits)
 			r.Abandon()
 			select {
 			case p := <-got:

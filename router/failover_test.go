@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -281,7 +280,7 @@ func TestSuspicionEnds(t *testing.T) {
 		t.Fatalf("suspects = %d, want the dead node", got)
 	}
 	reason := func() string {
-		for _, c := range w.rs[0].Candidates(store.SessionID(strings.Repeat("0", 32)), testServer) {
+		for _, c := range w.rs[0].candidates(w.fleet.Snapshot(), sid{}, testServer, nil) {
 			if c.Node == n.id {
 				return c.Reason
 			}

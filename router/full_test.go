@@ -120,7 +120,7 @@ func TestFullInTheSnapshot(t *testing.T) {
 			t.Fatalf("placed on %s", at)
 		}
 	}
-	for _, c := range w.rs[0].Candidates(store.SessionID(strings.Repeat("0", 32)), testServer) {
+	for _, c := range w.rs[0].candidates(w.fleet.Snapshot(), sid{}, testServer, nil) {
 		if want := c.Node != "node-3"; (c.Reason == "all 2 processes are taken") != want {
 			t.Errorf("%s: reason %q", c.Node, c.Reason)
 		}

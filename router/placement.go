@@ -188,10 +188,3 @@ func choose(list []Candidate, bounded bool) *Candidate {
 	}
 	return first
 }
-
-// Candidates lists the nodes that have a server, in the order in which a session prefers them,
-// with what speaks against each. It is meant for people: nothing is placed.
-func (r *Router) Candidates(session store.SessionID, server store.ServerID) []Candidate {
-	id, _ := parseSID(session)
-	return r.candidates(r.fleet.Snapshot(), id, server, nil)
-}
