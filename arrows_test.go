@@ -62,6 +62,8 @@ var homes = map[string][]string{
 	"pgregory.net/rapid":                          {"store/storetest"},
 	"golang.org/x":                                {"*"},
 	"github.com/santhosh-tekuri/jsonschema":       {},
+	"github.com/getkin/kin-openapi":               {},
+	"github.com/yosida95/uritemplate":             {"router"},
 	"github.com/google/jsonschema-go":             {"internal/fixture/..."},
 	"github.com/yosida95/uritemplate":             {},
 	"github.com/testcontainers/testcontainers-go": {},
@@ -78,6 +80,7 @@ var testHomes = map[string][]string{
 	"github.com/labstack/echo":              {"router", "heartbeat"},
 	"github.com/yosida95/uritemplate":       {"router"},          // what templates can mean, by another reading
 	"github.com/santhosh-tekuri/jsonschema": {"internal/config"}, // tries the published schema
+	"github.com/getkin/kin-openapi":         {"server"},          // validates the API document
 }
 
 // testArrows adds to arrows what only the tests of a package may import.
