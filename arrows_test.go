@@ -65,7 +65,6 @@ var homes = map[string][]string{
 	"github.com/getkin/kin-openapi":               {},
 	"github.com/yosida95/uritemplate":             {"router"},
 	"github.com/google/jsonschema-go":             {"internal/fixture/..."},
-	"github.com/yosida95/uritemplate":             {},
 	"github.com/testcontainers/testcontainers-go": {},
 }
 
