@@ -63,7 +63,7 @@ var homes = map[string][]string{
 	"golang.org/x":                                {"*"},
 	"github.com/santhosh-tekuri/jsonschema":       {},
 	"github.com/getkin/kin-openapi":               {},
-	"github.com/yosida95/uritemplate":             {"router"},
+	"github.com/yosida95/uritemplate":             {},
 	"github.com/google/jsonschema-go":             {"internal/fixture/..."},
 	"github.com/testcontainers/testcontainers-go": {},
 }
