@@ -51,6 +51,24 @@ func (c *carrier) ParseToken(text string) (router.Token, error) {
 	return r.ParseToken(text)
 }
 
+// Explain implements server.Explainer.
+func (c *carrier) Explain(ctx context.Context, req router.ExplainRequest) (router.Explanation, error) {
+	r := c.router.Load()
+	if r == nil {
+		return router.Explanation{}, errNoKey()
+	}
+	return r.Explain(ctx, req)
+}
+
+// Conflicts implements server.Explainer.
+func (c *carrier) Conflicts(ctx context.Context, scope string) ([]router.Conflict, error) {
+	r := c.router.Load()
+	if r == nil {
+		return nil, errNoKey()
+	}
+	return r.Conflicts(ctx, scope)
+}
+
 // Abandon ends the calls in hand when there is no more time to wait for them.
 func (c *carrier) Abandon() {
 	if r := c.router.Load(); r != nil {

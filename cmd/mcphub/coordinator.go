@@ -51,11 +51,14 @@ type coordinator struct {
 	key      *fleetKey
 	carrier  *carrier
 	watcher  *heartbeat.Watcher
+	groups   *router.Groups
+	front    *server.Server
 	doors    *part // the listener for clients
 	private  *part // the listener for the node in this process; may be nil
 	watching *part
 	hints    *part
 	carrying *part
+	grouping *part
 	started  time.Time
 	stopping atomic.Bool // readiness is withdrawn
 }
@@ -82,15 +85,18 @@ func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logg
 	c.watcher = heartbeat.NewWatcher(c.watcherConfig(), c.store, log)
 	registrar := heartbeat.NewRegistrar(c.registrarConfig(), c.store, c.watcher, log)
 	page := web.New(web.Config{Version: ourVersion(), CoordinatorID: string(cfg.ID), Mode: cfg.Mode}, reader{c}, log)
-	doors := server.New(front, server.Deps{
-		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Web: page, Log: log,
+	c.groups = router.NewGroups(groupsOf(cfg.Settings), c.store, log)
+	c.front = server.New(front, server.Deps{
+		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Groups: c.groups, Explainer: c.carrier,
+		Web: page, Log: log,
 	})
 	c.watching = launch(ctx, "watcher", c.watcher.Run)
 	c.hints = launch(ctx, "hints", c.followHints)
+	c.grouping = launch(ctx, "groups", c.groups.Run)
 	c.carrying = launch(ctx, "router", c.carry)
-	c.doors = launch(ctx, "listener", func(ctx context.Context) error { return doors.Run(ctx, cfg.Listener) })
+	c.doors = launch(ctx, "listener", func(ctx context.Context) error { return c.front.Run(ctx, cfg.Listener) })
 	if cfg.Private != nil {
-		c.private = launch(ctx, "private listener", serveHTTP(cfg.Private, doors.Handler(), time.Second, log))
+		c.private = launch(ctx, "private listener", serveHTTP(cfg.Private, c.front.Handler(), time.Second, log))
 	}
 	return c, nil
 }
@@ -102,19 +108,12 @@ func storeConfig(s *config.Settings, redisURL string, log *slog.Logger) store.Co
 
 func (c *coordinator) frontConfig() server.Config {
 	s := c.cfg.Settings
-	front := server.Config{
+	return server.Config{
+		Access: accessOf(s), Strategy: strategyOf(s.Cluster.Sticky), CookieName: s.Cluster.Sticky.CookieName, HeaderName: s.Cluster.Sticky.HeaderName,
 		Coordinator: c.cfg.ID, Mode: c.cfg.Mode, Version: ourVersion(), ClusterEnabled: s.Cluster.Enabled, Embedded: c.cfg.Embedded,
 		EnableGlobalRoute: s.Routing.EnableGlobalRoute, EnableGroupNameRoute: s.Routing.EnableGroupNameRoute, ClusterSecret: s.Cluster.Secret.Reveal(),
 		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins, LameDuck: c.cfg.LameDuck, DrainTime: coordinatorDrain,
 	}
-	front.AdminToken = s.Cluster.AdminToken.Reveal()
-	if front.RequireKey = s.Routing.EnableBearerAuth; front.RequireKey {
-		front.Keys = []server.Key{{Key: s.Routing.BearerAuthKey.Reveal(), All: true}}
-	}
-	for _, u := range s.Users {
-		front.Users = append(front.Users, server.User{Name: u.Username, PasswordHash: u.PasswordHash.Reveal(), IsAdmin: u.IsAdmin})
-	}
-	return front
 }
 
 func (c *coordinator) watcherConfig() heartbeat.WatcherConfig {
@@ -178,6 +177,7 @@ func (c *coordinator) carry(ctx context.Context) error {
 	r := router.New(router.Config{
 		Keys: keys, Credential: heartbeat.FleetCredential(key), Coordinator: c.cfg.ID, Version: ourVersion(),
 		SessionTimeout: s.Cluster.Coordinator.StickySessionTimeout, NameSeparator: s.NameSeparator,
+		Groups: c.groups, Strategy: router.Strategy(s.Cluster.Sticky.Strategy), NoSticky: !s.Cluster.Sticky.Enabled,
 		Control: heartbeat.AddressPolicy{Authenticated: s.Cluster.Secret.Reveal() != ""}.Control,
 	}, c.watcher, c.store, c.log)
 	c.carrier.router.Store(r)
@@ -222,7 +222,7 @@ func (f knownFleet) Ready() (ok bool, reason string) {
 	return ok, reason
 }
 
-// followHints looks at the nodes at once when another replica has changed something.
+// followHints looks at the nodes or the groups at once when another replica has changed something.
 func (c *coordinator) followHints(ctx context.Context) error {
 	hints, err := c.store.Subscribe(ctx)
 	if err != nil {
@@ -230,15 +230,18 @@ func (c *coordinator) followHints(ctx context.Context) error {
 		return nil
 	}
 	for h := range hints {
-		if h.Kind == store.HintRev {
+		switch h.Kind {
+		case store.HintRev:
 			c.watcher.Poke()
+		case store.HintGroups:
+			c.groups.Poke()
 		}
 	}
 	return nil
 }
 
 // parts are those whose end is the end of the coordinator.
-func (c *coordinator) parts() []*part { return []*part{c.doors, c.watching, c.carrying} }
+func (c *coordinator) parts() []*part { return []*part{c.doors, c.watching, c.carrying, c.grouping} }
 
 // stopServing withdraws readiness, lets the requests in hand finish and stops listening.
 func (c *coordinator) stopServing() error {
@@ -249,7 +252,7 @@ func (c *coordinator) stopServing() error {
 // stop ends everything else, the connections to Redis last.
 func (c *coordinator) stop() error {
 	err := c.stopServing()
-	for _, p := range []*part{c.private, c.carrying, c.hints, c.watching} {
+	for _, p := range []*part{c.private, c.carrying, c.hints, c.grouping, c.watching} {
 		if e := p.stop(); err == nil {
 			err = e
 		}

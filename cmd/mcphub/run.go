@@ -76,7 +76,7 @@ else mcp_settings.json in this folder; $PORT, $REDIS_URL and $MCPHUB_CLUSTER_SEC
 	s.register(root)
 	root.AddCommand(
 		a.demoCommand(), a.statusCommand(), a.nodesCommand(), a.serversCommand(), a.sessionsCommand(),
-		a.groupsCommand(), a.coordinatorsCommand(), a.eventsCommand(),
+		a.groupsCommand(), a.coordinatorsCommand(), a.eventsCommand(), a.explainCommand(),
 		a.joinCommand(), a.toolsCommand(), a.callCommand(), a.configCommand(), a.migrateCommand(), a.healthCommand(),
 		a.versionCommand(),
 	)
