@@ -73,14 +73,21 @@ func (b *binary) get(t T) string {
 }
 
 var (
-	hubBinary        = &binary{name: "mcphub", args: hubArgs()}
+	hubBinary        = &binary{name: "mcphub", args: hubArgs(version)}
+	otherBinary      = &binary{name: "mcphub-other", args: hubArgs(OtherVersion)}
 	fixtureBinary    = &binary{name: "mcpfixture", args: []string{"./internal/fixture/mcpfixture"}}
 	everythingBinary = &binary{name: "everything-server", args: []string{"github.com/modelcontextprotocol/go-sdk/conformance/everything-server"}}
 )
 
+// version and OtherVersion are what HubBinary and OtherHubBinary call themselves.
+const (
+	version      = "e2e"
+	OtherVersion = "e2e-next"
+)
+
 // hubArgs builds mcphub with the race detector when E2E_RACE is set.
-func hubArgs() []string {
-	args := []string{"-ldflags", "-X main.version=e2e", "./cmd/mcphub"}
+func hubArgs(version string) []string {
+	args := []string{"-ldflags", "-X main.version=" + version, "./cmd/mcphub"}
 	if os.Getenv("E2E_RACE") != "" {
 		args = append([]string{"-race"}, args...)
 	}
@@ -89,6 +96,9 @@ func hubArgs() []string {
 
 // HubBinary is the path of mcphub.
 func HubBinary(t T) string { t.Helper(); return hubBinary.get(t) }
+
+// OtherHubBinary is the path of mcphub under another version.
+func OtherHubBinary(t T) string { t.Helper(); return otherBinary.get(t) }
 
 // FixtureBinary is the path of internal/fixture/mcpfixture, an MCP server that tells what
 // reached it.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,6 +24,9 @@ type Options struct {
 	Timing Timing
 	// Env is added to the environment of every process.
 	Env []string
+	// Coordinator is laid over the settings of every coordinator: objects are merged, anything
+	// else is replaced.
+	Coordinator Object
 }
 
 // NodeOptions is one node.
@@ -31,6 +35,10 @@ type NodeOptions struct {
 	Servers  Servers
 	// Takeover is the port to use; zero means a free one.
 	Port int
+	// Settings is laid over the node's settings.
+	Settings Object
+	// Binary is the program; empty means HubBinary.
+	Binary string
 }
 
 // Hub is one mcphub process: a coordinator, a node, or both.
@@ -49,8 +57,10 @@ type Cluster struct {
 	Nodes        map[string]*Hub // by node id
 	Front        *RoundRobin
 
-	opts Options
-	t    T
+	opts   Options
+	t      T
+	hubs   []*Hub        // everything that was started, the dead included
+	fronts []*RoundRobin // all of them
 }
 
 // StartCluster starts everything and waits until every coordinator routes to every node.
@@ -72,6 +82,8 @@ func StartCluster(t T, o Options) *Cluster {
 		h.WaitHealthy(t)
 	}
 	c.Front = StartRoundRobin(t, urls...)
+	c.fronts = append(c.fronts, c.Front)
+	t.Cleanup(c.checkSecrets)
 	for _, n := range o.Nodes {
 		c.StartNode(n)
 	}
@@ -84,10 +96,36 @@ func StartCluster(t T, o Options) *Cluster {
 // StartCoordinator starts one more coordinator; the round robin does not know it.
 func (c *Cluster) StartCoordinator(name string) *Hub {
 	c.t.Helper()
-	h := StartHub(c.t, name, 0, WriteSettings(c.t, coordinatorSettings(c.opts)),
-		append([]string{"REDIS_URL=" + c.Redis.URL()}, c.opts.Env...))
+	h := c.startCoordinator(name, nil)
 	c.Coordinators = append(c.Coordinators, h)
 	return h
+}
+
+func (c *Cluster) startCoordinator(name string, over Object) *Hub {
+	c.t.Helper()
+	settings := overlay(overlay(coordinatorSettings(c.opts), c.opts.Coordinator), over)
+	h := StartHub(c.t, name, 0, WriteSettings(c.t, settings), append([]string{"REDIS_URL=" + c.Redis.URL()}, c.opts.Env...))
+	c.hubs = append(c.hubs, h)
+	return h
+}
+
+// StartFront starts n more coordinators of the same fleet, whose settings have over laid over
+// those of the others, behind a round robin of their own. It waits until they serve, and does
+// not ask them for nodes: they may want a key.
+func (c *Cluster) StartFront(name string, n int, over Object) (*RoundRobin, []*Hub) {
+	c.t.Helper()
+	var hubs []*Hub
+	var urls []string
+	for i := range n {
+		h := c.startCoordinator(fmt.Sprintf("%s-%d", name, i+1), over)
+		hubs, urls = append(hubs, h), append(urls, h.URL)
+	}
+	for _, h := range hubs {
+		h.WaitReady(c.t)
+	}
+	rr := StartRoundRobin(c.t, urls...)
+	c.fronts = append(c.fronts, rr)
+	return rr, hubs
 }
 
 // StartNode starts a node, which registers through the round robin, and does not wait.
@@ -96,8 +134,10 @@ func (c *Cluster) StartNode(n NodeOptions) *Hub {
 	if n.Name == "" {
 		n.Name = "Worker " + n.ID
 	}
-	h := StartHub(c.t, n.ID, n.Port, WriteSettings(c.t, nodeSettings(c.opts, n, c.Front.URL)), c.opts.Env)
+	settings := overlay(nodeSettings(c.opts, n, c.Front.URL), n.Settings)
+	h := startHub(c.t, cmp.Or(n.Binary, HubBinary(c.t)), n.ID, n.Port, WriteSettings(c.t, settings), c.opts.Env)
 	c.Nodes[n.ID] = h
+	c.hubs = append(c.hubs, h)
 	return h
 }
 
@@ -156,26 +196,36 @@ func (c *Cluster) WaitNodeStatus(id, status string, limit time.Duration) {
 // StartHub starts one mcphub on port (0: a free one) with a settings file and does not wait.
 func StartHub(t T, name string, port int, settings string, env []string, args ...string) *Hub {
 	t.Helper()
+	return startHub(t, HubBinary(t), name, port, settings, env, args...)
+}
+
+func startHub(t T, binary, name string, port int, settings string, env []string, args ...string) *Hub {
+	t.Helper()
 	if port == 0 {
 		port = FreePort(t)
 	}
 	env = append([]string{"PORT=" + strconv.Itoa(port), "MCPHUB_SETTINGS=" + settings}, env...)
 	return &Hub{
-		Proc: Start(t, name, env, append([]string{HubBinary(t)}, args...)...),
+		Proc: Start(t, name, env, append([]string{binary}, args...)...),
 		URL:  Loopback(port), Port: port, Settings: settings,
 	}
 }
 
 // WaitHealthy waits until GET /health answers 200, and fails at once if the process ends.
-func (h *Hub) WaitHealthy(t T) {
+func (h *Hub) WaitHealthy(t T) { t.Helper(); h.waitFor(t, "/health") }
+
+// WaitReady waits until GET /ready answers 200, and fails at once if the process ends.
+func (h *Hub) WaitReady(t T) { t.Helper(); h.waitFor(t, "/ready") }
+
+func (h *Hub) waitFor(t T, path string) {
 	t.Helper()
-	Eventually(t, ReadyLimit, h.Name+" answers /health", func() error {
+	Eventually(t, ReadyLimit, h.Name+" answers "+path, func() error {
 		if !h.Alive() {
 			t.Fatalf("%s ended at start:\n%s", h.Name, h.Log.Tail(30))
 		}
-		status, _, err := Get(t.Context(), h.URL+"/health")
+		status, body, err := Get(t.Context(), h.URL+path)
 		if err == nil && status != 200 {
-			err = fmt.Errorf("status %d", status)
+			err = fmt.Errorf("status %d: %.200s", status, body)
 		}
 		return err
 	})

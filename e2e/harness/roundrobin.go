@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,12 +28,13 @@ type RoundRobin struct {
 	mu       sync.Mutex
 	counts   map[string]int  // guarded by mu; requests that reached each backend
 	unready  map[string]bool // guarded by mu; backends that Watch found not ready
+	ids      map[string]bool // guarded by mu; session ids that went by
 }
 
 // StartRoundRobin serves on a free port until the test ends.
 func StartRoundRobin(t T, backends ...string) *RoundRobin {
 	t.Helper()
-	rr := &RoundRobin{backends: backends, counts: map[string]int{}, unready: map[string]bool{}}
+	rr := &RoundRobin{backends: backends, counts: map[string]int{}, unready: map[string]bool{}, ids: map[string]bool{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("round robin: %v", err)
@@ -96,6 +99,11 @@ func (rr *RoundRobin) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		rr.mu.Lock()
 		rr.counts[base]++
+		if err == nil {
+			if id := resp.Header.Get("Mcp-Session-Id"); id != "" {
+				rr.ids[id] = true
+			}
+		}
 		rr.mu.Unlock()
 		return resp, err
 	}
@@ -141,6 +149,13 @@ func (rr *RoundRobin) Watch(t T) {
 		}
 	}()
 	t.Cleanup(func() { stop(); <-done })
+}
+
+// SessionIDs are the session ids that clients got through it.
+func (rr *RoundRobin) SessionIDs() []string {
+	rr.mu.Lock()
+	defer rr.mu.Unlock()
+	return slices.Sorted(maps.Keys(rr.ids))
 }
 
 // watchEvery is the time between two looks of Watch.

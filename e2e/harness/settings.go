@@ -15,14 +15,62 @@ type Server struct {
 	Args    []string          `json:"args,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	URL     string            `json:"url,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
 	Enabled *bool             `json:"enabled,omitempty"`
+
+	Isolation     string `json:"isolation,omitempty"`
+	MaxProcesses  int    `json:"maxProcesses,omitempty"`
+	Warm          int    `json:"warm,omitempty"`
+	IdleTimeoutMS int    `json:"idleTimeoutMs,omitempty"`
+	StartTimeout  int    `json:"startTimeout,omitempty"`
 }
 
 // Servers is mcpServers.
 type Servers map[string]Server
 
-// object is a JSON object.
-type object = map[string]any
+// Object is a JSON object.
+type Object = map[string]any
+
+type object = Object
+
+// overlay lays over on base: objects are merged, anything else is replaced. base is changed.
+func overlay(base, over Object) Object {
+	for k, v := range over {
+		if sub, ok := v.(Object); ok {
+			if under, ok := base[k].(Object); ok {
+				overlay(under, sub)
+				continue
+			}
+		}
+		base[k] = v
+	}
+	return base
+}
+
+// Rewrite changes the settings file of a process as careful editors do: a new file takes the
+// place of the old one.
+func (h *Hub) Rewrite(t T, change func(settings Object)) {
+	t.Helper()
+	b, err := os.ReadFile(h.Settings)
+	if err != nil {
+		t.Fatalf("settings: %v", err)
+	}
+	var settings Object
+	if err := json.Unmarshal(b, &settings); err != nil {
+		t.Fatalf("settings: %v", err)
+	}
+	change(settings)
+	if b, err = json.MarshalIndent(settings, "", "  "); err != nil {
+		t.Fatalf("settings: %v", err)
+	}
+	next := h.Settings + ".new"
+	if err := os.WriteFile(next, b, 0o600); err != nil {
+		t.Fatalf("settings: %v", err)
+	}
+	if err := os.Rename(next, h.Settings); err != nil {
+		t.Fatalf("settings: %v", err)
+	}
+}
 
 // Timing are the times of a cluster under test; the settings' defaults are for real networks.
 type Timing struct {
