@@ -45,8 +45,13 @@ func strategyOf(s config.Sticky) server.Strategy {
 	return server.Strategy(s.Strategy)
 }
 
-// setAccess takes over who may come in from new settings. After an error nothing has changed.
-func (c *coordinator) setAccess(s *config.Settings) error { return c.front.SetAccess(accessOf(s)) }
+// setAccess takes over who may come in from new settings, but for the admin token, which is that
+// of the start. After an error nothing has changed.
+func (c *coordinator) setAccess(s *config.Settings) error {
+	a := accessOf(s)
+	a.AdminToken = c.cfg.Settings.Cluster.AdminToken.Reveal()
+	return c.front.SetAccess(a)
+}
 
 // setGroups takes over the groups of a settings file that was read anew.
 func (c *coordinator) setGroups(s *config.Settings) { c.groups.SetFixed(groupsOf(s)) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -112,7 +113,9 @@ func (c *coordinator) frontConfig() server.Config {
 		Access: accessOf(s), Strategy: strategyOf(s.Cluster.Sticky), CookieName: s.Cluster.Sticky.CookieName, HeaderName: s.Cluster.Sticky.HeaderName,
 		Coordinator: c.cfg.ID, Mode: c.cfg.Mode, Version: ourVersion(), ClusterEnabled: s.Cluster.Enabled, Embedded: c.cfg.Embedded,
 		EnableGlobalRoute: s.Routing.EnableGlobalRoute, EnableGroupNameRoute: s.Routing.EnableGroupNameRoute, ClusterSecret: s.Cluster.Secret.Reveal(),
-		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins, LameDuck: c.cfg.LameDuck, DrainTime: coordinatorDrain,
+		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins,
+		MaxBody: int64(s.Limits.MaxBody), HeaderTime: s.Limits.HeaderTimeout, BodyTime: s.Limits.BodyTimeout, IdleTime: s.Limits.IdleTimeout,
+		LameDuck: c.cfg.LameDuck, DrainTime: cmp.Or(s.Cluster.Coordinator.DrainTimeout, coordinatorDrain),
 	}
 }
 

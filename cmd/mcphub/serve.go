@@ -106,7 +106,9 @@ func (s *service) serveNode(ctx context.Context) error {
 	if len(s.settings.Servers) == 0 {
 		s.log.Warn("mcpServers is empty: this node has nothing to offer")
 	}
+	watching := s.watchSettings(ctx, nil, w)
 	err = untilOver(ctx, w.parts()...)
+	_ = watching.stop() // what it could fail with is logged
 	s.log.Info("stopping")
 	if e := w.stop(); err == nil {
 		err = e
@@ -140,7 +142,8 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 	if !embedded {
 		cfg.LameDuck = lameDuck // there may be others to take over
 	}
-	withNode := len(s.settings.Servers) > 0
+	// Standalone has its node from the start, since servers may come with the next settings.
+	withNode := len(s.settings.Servers) > 0 || s.settings.Mode == config.Standalone
 	if withNode {
 		if cfg.Private, err = listen(ctx, "127.0.0.1", 0); err != nil {
 			_ = l.Close() // nothing has used it
@@ -153,14 +156,16 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 	}
 	s.announce(l.Addr().String(), "coordinator", cfg.ID, "redis", s.redisInWords(embedded), "admin", s.adminInWords())
 	var w *worker
-	if !withNode && s.settings.Mode == config.Standalone {
-		s.log.Warn("mcpServers is empty: there is nothing to offer to clients")
+	if len(s.settings.Servers) == 0 && s.settings.Mode == config.Standalone {
+		s.log.Warn("mcpServers is empty: there is nothing to offer to clients; write servers into the settings file, it is watched", "settings", cmp.Or(s.settings.Path, config.DefaultPath))
 	}
 	if withNode {
 		w, err = s.startLocalNode(ctx, urlOf(cfg.Private), embedded)
 	}
 	if err == nil {
+		watching := s.watchSettings(ctx, c, w)
 		err = untilOver(ctx, append(c.parts(), w.parts()...)...)
+		_ = watching.stop() // what it could fail with is logged
 	}
 	s.log.Info("stopping")
 	for _, stop := range []func() error{c.stopServing, w.stop, c.stop} {

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/mcphub-go/mcphub/internal/config"
+)
+
+// reloader makes a running process do what its settings file says now. Settings that may
+// change are servers, groups, keys and users; of the others the log says that they need a restart.
+type reloader struct {
+	service *service
+	// front is the coordinator of this process, and worker its node; one of them may be nil.
+	front  *coordinator
+	worker *worker
+
+	current *config.Settings
+}
+
+// watchSettings follows the settings file, for a coordinator, a node or both. SIGHUP makes it look
+// at once.
+func (s *service) watchSettings(ctx context.Context, front *coordinator, w *worker) *part {
+	r := &reloader{service: s, front: front, worker: w, current: s.settings}
+	return launch(ctx, "settings", func(ctx context.Context) error {
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		err := config.Watch(ctx, s.settings, s.app.getenv, hup, s.log, r.apply)
+		if err != nil {
+			s.log.Error("the settings file is not watched", "err", err)
+		}
+		return err
+	})
+}
+
+// apply takes over what has changed. What is refused stays as it was, and the log says why.
+func (r *reloader) apply(next *config.Settings) {
+	log := r.service.log
+	changes := r.current.Changes(next)
+	for _, w := range next.Warnings {
+		if !slices.Contains(r.current.Warnings, w) {
+			log.Warn(w)
+		}
+	}
+	if len(changes.Restart) > 0 {
+		log.Warn("SETTINGS THAT NEED A RESTART HAVE CHANGED: they hold from the next start on", "settings", strings.Join(changes.Restart, ", "))
+	}
+	taken := []string{}
+	try := func(what string, changed bool, do func() error) {
+		if !changed {
+			return
+		}
+		if err := do(); err != nil {
+			log.Error("new settings are not taken over", "settings", what, "err", err)
+			return
+		}
+		taken = append(taken, what)
+	}
+	try("mcpServers", changes.Servers, func() error { return r.worker.setServers(next.Servers) })
+	if r.front != nil {
+		try("groups", changes.Groups, func() error { r.front.setGroups(next); return nil })
+		try("keys and users", changes.Keys || changes.Users, func() error { return r.front.setAccess(next) })
+	}
+	log.Info("settings have been read again", "taken", strings.Join(taken, ", "))
+	r.current = next
+}
