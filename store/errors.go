@@ -53,7 +53,7 @@ func (e *DuplicateNodeError) Error() string {
 // MissingSessionsError says that some of the sessions given to TouchSessions could not be
 // touched; the others were. It is an ErrNotFound.
 type MissingSessionsError struct {
-	// Missing are unknown to Redis. Whoever has one cached writes it back with CreateSession.
+	// Missing are unknown to Redis, or have lost a part of what it knew. Whoever has one cached writes it back with CreateSession.
 	Missing []SessionID
 	// Ended were ended on purpose and must be forgotten.
 	Ended []SessionID

@@ -56,7 +56,7 @@ func parsePlace(cursor string) (place, error) {
 }
 
 // Sessions lists the sessions that live, a page at a time: start with an empty cursor, go on
-// with next until it is empty. limit is the most to return; below 1 means 100, at most 1000.
+// with next until it is empty. limit is the most to return; below 1 means 100, at most 1000. Init is left out.
 //
 // The order is by shard (an even spread), then by expiry. A session that lives throughout comes at
 // least once; one touched between two pages of its shard moves back and may come twice. New ones may come
@@ -95,6 +95,7 @@ func (s *Store) Sessions(ctx context.Context, cursor string, limit int) (page []
 	}
 	for _, l := range all {
 		if l.err == nil {
+			l.session.Init = nil
 			page = append(page, l.session)
 		} else if errors.Is(l.err, errDamaged) {
 			s.log.WarnContext(ctx, "damaged session left out of a listing", "err", l.err)

@@ -58,7 +58,7 @@ func TestRoundTrips(t *testing.T) {
 		"create": func() error {
 			id := SessionID(fmt.Sprintf("%02x%030x", len(ids)%256, len(ids)))
 			ids = append(ids, id)
-			return s.CreateSession(ctx, Session{ID: id}, time.Hour)
+			return s.CreateSession(ctx, Session{ID: id, Init: []byte("{}")}, time.Hour)
 		},
 		"read": func() error { _, err := s.Session(ctx, ids[0]); return err },
 		"bind": func() error {

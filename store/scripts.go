@@ -27,6 +27,7 @@ var (
 	sessionLevel    = script("session_level")    // SetSessionLevel
 	sessionEnd      = script("session_end")      // EndSession
 	sessionPage     = script("session_page")     // shardPages, for Sessions
+	initKeep        = script("init_keep")        // CreateSession
 	coordinatorPut  = script("coordinator_put")  // PutCoordinator
 	coordinatorList = script("coordinator_list") // PutCoordinator
 	groupPut        = script("group_put")        // PutGroup

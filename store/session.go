@@ -30,7 +30,8 @@ type Session struct {
 	Subject string // digest of the authenticated subject; empty for anonymous
 	Scope   string // ScopeAll, ScopeGroup and the name of a group, or the name of a single server
 	Era     string // negotiated protocol version, such as 2025-11-25
-	// Init is the client's own initialize params, as sent, to be replayed to another node.
+	// Init is the client's own initialize params, as sent, to be replayed to another node. It is
+	// shared between sessions, and must not be changed.
 	Init []byte
 	// Level is the least severity of log messages that the client asked for; empty if it did not.
 	Level string

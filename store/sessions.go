@@ -11,6 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// initField is the field of a session's hash that names its initialize params.
+const initField = "initDigest"
+
 // bindField starts the fields of a session's hash that hold bindings.
 const bindField = "bind:"
 
@@ -38,12 +41,19 @@ func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Durati
 	if err := errors.Join(checkSession(sess.ID), checkTTL(ttl)); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	args := []any{
-		string(sess.ID), ttl.Milliseconds(), millis(sess.Created),
-		"subject", sess.Subject, "scope", sess.Scope, "era", sess.Era, "init", sess.Init,
+	args := []any{string(sess.ID), ttl.Milliseconds(), millis(sess.Created)}
+	for _, f := range [][2]string{{"subject", sess.Subject}, {"scope", sess.Scope}, {"era", sess.Era}, {"level", sess.Level}} {
+		if f[1] != "" {
+			args = append(args, f[0], f[1])
+		}
 	}
-	if sess.Level != "" {
-		args = append(args, "level", sess.Level)
+	var calls []scriptCall // the params first, so that no session is without them
+	switch n := len(sess.Init); {
+	case n > sharedInit:
+		args = append(args, "init", sess.Init)
+	case n > 0:
+		d, keep := s.keepInit(sess.Init, ttl)
+		calls, args = append(calls, keep), append(args, initField, string(d))
 	}
 	for server, b := range sess.Bindings {
 		if err := errors.Join(checkServer(server), checkBinding("session's", b)); err != nil {
@@ -53,9 +63,15 @@ func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Durati
 			args = append(args, bindField+string(server), b.String())
 		}
 	}
-	r, err := s.evalFor(ctx, writes, op, string(sess.ID), scriptCall{
-		script: sessionCreate, keys: []string{s.keys.session(sess.ID)}, args: args,
-	})
+	calls = append(calls, scriptCall{sessionCreate, []string{s.keys.session(sess.ID)}, args})
+	out, err := s.evalMany(ctx, writes, op, calls)
+	if err != nil {
+		return err
+	}
+	r, err := asReply(op, out[len(out)-1])
+	if err == nil {
+		err = r.belongs(op, string(sess.ID))
+	}
 	if err != nil {
 		return err
 	}
@@ -90,8 +106,9 @@ func (s *Store) unlist(ctx context.Context, id SessionID) {
 	})
 }
 
-// Session reads one session. It returns ErrNotFound if Redis does not know it (it has expired,
-// or Redis was emptied), ErrEnded, ErrInvalid for an id that cannot be one, or ErrUnavailable.
+// Session reads one session; Init is not to be changed. One round trip, and a second one for params of
+// initialize that this store has not seen lately. It returns ErrNotFound if Redis does not know it
+// (it has expired, Redis was emptied, or has lost a part of it), ErrEnded, ErrInvalid for an id that cannot be one, or ErrUnavailable.
 func (s *Store) Session(ctx context.Context, id SessionID) (Session, error) {
 	const op = "read session"
 	if err := checkSession(id); err != nil {
@@ -104,16 +121,26 @@ func (s *Store) Session(ctx context.Context, id SessionID) (Session, error) {
 	if err := loaded[0].err; err != nil {
 		return Session{}, fmt.Errorf("%s: %w", op, err)
 	}
-	return loaded[0].session, nil
+	sess := loaded[0].session
+	if d := loaded[0].init; d != "" && len(sess.Init) == 0 {
+		if sess.Init, err = s.readInit(ctx, op, d); errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return sess, nil
 }
 
 // loaded is one of loadSessions' answers.
 type loaded struct {
 	session Session
-	err     error // ErrNotFound, ErrEnded or errDamaged
+	init    initDigest // of params that are shared
+	err     error      // ErrNotFound, ErrEnded or errDamaged
 }
 
-// loadSessions reads sessions in one pipeline, in the order of ids.
+// loadSessions reads sessions in one pipeline, in the order of ids, but for params that are shared.
 func (s *Store) loadSessions(ctx context.Context, op string, ids []SessionID) ([]loaded, error) {
 	hashes := make([]*redis.MapStringStringCmd, len(ids))
 	expiries := make([]*redis.DurationCmd, len(ids))
@@ -132,6 +159,7 @@ func (s *Store) loadSessions(ctx context.Context, op string, ids []SessionID) ([
 			out[i].err = fmt.Errorf("%w: %w", ErrNotFound, errDamaged)
 			continue
 		}
+		out[i].init = initDigest(hashes[i].Val()[initField])
 		out[i].session, out[i].err = sessionFrom(id, hashes[i].Val(), expiries[i].Val())
 	}
 	return out, nil
@@ -267,20 +295,23 @@ func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl t
 	err := s.pipe(ctx, reads, op, func(ctx context.Context, p redis.Pipeliner) {
 		clock = p.Time(ctx)
 		for i, id := range ids {
-			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended")
+			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended", initField)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	var alive []SessionID
-	byShard := map[int][]SessionID{}
+	byShard, byInit := map[int][]SessionID{}, map[initDigest][]SessionID{}
 	for i, id := range ids {
 		switch f := known[i].Val(); {
-		case len(f) == 2 && f[0] == string(id) && f[1] == nil:
+		case len(f) == 3 && f[0] == string(id) && f[1] == nil:
 			alive = append(alive, id)
 			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
-		case len(f) == 2 && f[0] == string(id):
+			if d, ok := f[2].(string); ok {
+				byInit[initDigest(d)] = append(byInit[initDigest(d)], id)
+			}
+		case len(f) == 3 && f[0] == string(id):
 			lost.Ended = append(lost.Ended, id)
 		default:
 			lost.Missing = append(lost.Missing, id)
@@ -290,15 +321,26 @@ func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl t
 		return nil
 	}
 	now := clock.Val().UnixMilli()
-	return s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
+	inits := map[initDigest]*redis.IntCmd{}
+	err = s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
 		for _, id := range alive {
 			p.HSet(ctx, s.keys.session(id), "seen", strconv.FormatInt(now, 10))
 			p.PExpire(ctx, s.keys.session(id), ttl)
+		}
+		for d := range byInit {
+			inits[d] = p.Exists(ctx, s.keys.init(d))
+			p.Do(ctx, "pexpire", s.keys.init(d), initLife(ttl).Milliseconds(), "gt")
 		}
 		for shard, members := range byShard {
 			s.list(ctx, p, shard, members, now, ttl)
 		}
 	})
+	for d, cmd := range inits { // whoever has these sessions cached writes their params back
+		if err == nil && cmd.Val() == 0 {
+			lost.Missing = append(lost.Missing, byInit[d]...)
+		}
+	}
+	return err
 }
 
 // EndSession ends a session on purpose: for ttl nobody can create, bind or touch it again.

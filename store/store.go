@@ -22,6 +22,7 @@ type Store struct {
 	brk    breaker
 	health healthBook
 	schema schemaGate
+	inits  initBook
 
 	// floor is the highest epoch this process has seen. It goes with each registration and
 	// beat, so that a Redis that was emptied gives no epoch twice.

@@ -37,11 +37,14 @@ var sessionCases = []testCase{
 		wantErr(t, "CreateSession", err, nil)
 		h := hash(t, e, e.Key("session:{"+string(id)+"}"))
 		for field, want := range map[string]string{
-			"id": string(id), "subject": "s", "scope": "*", "era": "2025-06-18", "init": "{}", "bind:db": "n1#7",
+			"id": string(id), "subject": "s", "scope": "*", "era": "2025-06-18", "bind:db": "n1#7",
 		} {
 			if h[field] != want {
 				t.Errorf("field %s = %q, want %q", field, h[field], want)
 			}
+		}
+		if got, err := e.Do("GET", e.Key("init:"+h["initDigest"])); err != nil || got != "{}" {
+			t.Errorf("init:%s = %v, %v", h["initDigest"], got, err)
 		}
 		score, err := e.Do("ZSCORE", e.Key("sessions:3f"), string(id)) // 7f & 3f
 		if err != nil || score == nil {
