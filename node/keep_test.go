@@ -227,6 +227,9 @@ func TestStartGoesOnWithoutItsCaller(t *testing.T) {
 		if _, err := b.call("stays away", "ping"); !errors.Is(err, errSessionUnknown) {
 			t.Errorf("a call of the other = %v, want errSessionUnknown", err)
 		}
+		if st := b.s.stats.stats(); st.ExpiredSessions+st.IdledSessions != 0 {
+			t.Errorf("stats = %+v, want nothing counted that nobody had", st)
+		}
 	})
 }
 
@@ -269,9 +272,12 @@ func TestSessionThatEndsWhileItsProcessStarts(t *testing.T) {
 		if !b.s.end("s1") {
 			t.Error("the session is not known while its process starts")
 		}
-		b.is("ready 1/0/0")
+		begun := time.Now()
 		all.Wait()
 		b.is("ready 0/0/0")
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("the start went on for %s, want it given up", took)
+		}
 	})
 }
 

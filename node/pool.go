@@ -242,7 +242,9 @@ func (p *pool) expire(d time.Duration) {
 			limit = min(limit, orphanTime)
 		}
 		if pr.link.expire(limit) > 0 {
-			count.Add(1)
+			if pr.claimed {
+				count.Add(1)
+			}
 			p.s.log.Info("session was idle, and its process is ended", "session", store.SessionID(id), "dur", limit)
 			p.release(pr)
 		}

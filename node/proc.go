@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mcphub-go/mcphub/store"
@@ -87,27 +88,30 @@ func (p *pool) launch(pr *proc, params []byte, list bool) {
 
 // start starts a process and makes it a spare, or gives it to the session it is for. If it
 // reports false nothing is left of it but its place.
-func (p *pool) start(ctx context.Context, pr *proc, params []byte, list bool) bool {
-	if p.s.slots.acquire(ctx, params != nil) != nil {
-		p.notStarted(pr, errStopping, nil)
-		return false
-	}
+func (p *pool) start(serving context.Context, pr *proc, params []byte, list bool) bool {
+	ctx, stop := until(serving, pr.leave)
+	defer stop()
 	var l *link
 	var cat *catalog
-	var err error
-	if params != nil {
-		err = p.s.fence() // which may have lapsed since
-	}
+	err := p.s.slots.acquire(ctx, params != nil)
 	if err == nil {
-		l, cat, err = p.s.start(ctx, params, list)
+		if params != nil {
+			err = p.s.fence() // which may have lapsed since
+		}
+		if err == nil {
+			l, cat, err = p.s.start(ctx, params, list)
+		}
+		p.s.slots.release()
 	}
-	p.s.slots.release()
 	if err == nil {
 		pr.cat = cat
 		err = p.started(pr, l)
 	}
 	if err == nil {
 		return true
+	}
+	if serving.Err() != nil {
+		err = errStopping
 	}
 	var tail []string
 	if l != nil {
@@ -144,13 +148,20 @@ func (p *pool) started(pr *proc, l *link) error {
 // notStarted tells everybody who waits for a process why there is none.
 func (p *pool) notStarted(pr *proc, err error, tail []string) {
 	p.mu.Lock()
-	p.detach(pr)
+	if !p.detach(pr) { // its session has ended meanwhile, and the start with it
+		err = errSessionUnknown
+	}
 	ready := p.ready
 	p.unlock()
 	pr.err, pr.tail = err, tail
 	close(pr.opened)
-	if errors.Is(err, errStopping) || errors.Is(err, errFenced) || isAnswer(err) {
-		return // which says nothing of other starts
+	for _, other := range []error{errStopping, errFenced, errSessionUnknown} {
+		if errors.Is(err, other) {
+			return // which says nothing of other starts
+		}
+	}
+	if isAnswer(err) {
+		return // to this client
 	}
 	if ready { // otherwise it was a try, and whoever tried says so
 		p.s.log.Warn("process not started", "err", err)
@@ -231,6 +242,11 @@ func (p *pool) announce() {
 // relist reads the lists again that a spare says have changed. Once it has a session they are
 // that session's alone.
 func (p *pool) relist(ctx context.Context, pr *proc) {
+	if !p.isSpare(pr) {
+		return
+	}
+	ctx, stop := until(ctx, pr.leave)
+	defer stop()
 	if pause(ctx, relistDelay) != nil || !p.isSpare(pr) {
 		return
 	}
@@ -242,6 +258,23 @@ func (p *pool) relist(ctx context.Context, pr *proc) {
 		p.s.log.Warn("lists not read again", "err", err)
 	case p.isSpare(pr):
 		p.adopt(cat)
+	}
+}
+
+// until returns a context that ends with ctx, or when ch is closed. stop must be called.
+func until(ctx context.Context, ch <-chan struct{}) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ch:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel()
+		watch.Wait()
 	}
 }
 
