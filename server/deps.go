@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -101,5 +102,8 @@ type Deps struct {
 	Explainer Explainer
 	// Metrics answers /metrics; nil if there are none to show.
 	Metrics http.Handler
-	Log     *slog.Logger
+	// Meter counts MCP requests, Tracer makes spans of them; nil ones do nothing.
+	Meter  *telemetry.Front
+	Tracer *telemetry.Tracer
+	Log    *slog.Logger
 }

@@ -17,7 +17,17 @@ const maxSessionID = 256
 // serveMCP carries one POST or DELETE of an MCP client (MCP 2025-11-25, Transports,
 // Streamable HTTP).
 func (s *Server) serveMCP(c echo.Context) error {
+	m := s.measure(c)
+	defer m.span.End()
 	defer s.rescue(c)
+	if err := s.carry(c, m); err != nil {
+		s.onError(err, c)
+	}
+	return nil
+}
+
+// carry checks a request and hands it on. After an error nothing was written.
+func (s *Server) carry(c echo.Context, m *measured) error {
 	r := c.Request()
 	s.allowOrigin(c.Response(), r)
 	req := router.Request{HTTPMethod: r.Method, Header: r.Header, SessionID: r.Header.Get(wire.HeaderSession), Scope: c.Param("server")}
@@ -32,6 +42,7 @@ func (s *Server) serveMCP(c echo.Context) error {
 		defer s.held.Add(-int64(len(body)))
 		req.Body = body
 	}
+	m.asks(&req)
 	s.stick(r, &req)
 	return s.deps.Carrier.Carry(r.Context(), c.Response(), req)
 }
