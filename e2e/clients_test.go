@@ -85,7 +85,8 @@ func (c goSDKClient) Tools(ctx context.Context) ([]string, error) {
 
 type mcpGoClient struct {
 	*mcpgo.Client
-	t *mcpgotransport.StreamableHTTP
+	t            *mcpgotransport.StreamableHTTP
+	instructions string
 }
 
 // connectMCPGo leaves the choice of the protocol version to the client.
@@ -111,11 +112,12 @@ func connectMCPGoAt(t *testing.T, url, version string) client {
 	}
 	var req mcpgotypes.InitializeRequest
 	req.Params.ClientInfo = mcpgotypes.Implementation{Name: "e2e-mcp-go", Version: "1"}
-	if _, err := c.Initialize(t.Context(), req); err != nil {
+	hello, err := c.Initialize(t.Context(), req)
+	if err != nil {
 		t.Fatalf("mcp-go: connect to %s: %v", url, err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return mcpGoClient{c, tr}
+	return mcpGoClient{c, tr, hello.Instructions}
 }
 
 func (c mcpGoClient) Session() string { return c.t.GetSessionId() }
@@ -302,13 +304,7 @@ func (c *typeScriptClient) Call(ctx context.Context, tool string, args map[strin
 }
 
 func (c *typeScriptClient) Tools(ctx context.Context) ([]string, error) {
-	a, err := c.do(ctx, map[string]any{"op": "tools"})
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	err = json.Unmarshal(a.Result, &out)
-	return out, err
+	return c.list(ctx, "tools")
 }
 
 func (c *typeScriptClient) Close() error {

@@ -42,9 +42,21 @@ func ledger(t *testing.T) string {
 // listens for streamable HTTP and "local" is the node's own child.
 func fixtureNode(t *testing.T, id string) harness.NodeOptions {
 	t.Helper()
-	env := []string{"FIXTURE_NAME=" + id, "FIXTURE_LEDGER=" + ledger(t)}
 	addr := "127.0.0.1:" + strconv.Itoa(harness.FreePort(t))
-	p := harness.Start(t, "fixture of "+id, env, harness.FixtureBinary(t), "-http", addr)
+	startFixture(t, id, addr)
+	return harness.NodeOptions{ID: id, Servers: harness.Servers{
+		"fixture": {Type: "streamable-http", URL: "http://" + addr + "/mcp"},
+		"local": {Command: harness.FixtureBinary(t), Env: map[string]string{
+			"FIXTURE_NAME": id, "FIXTURE_LEDGER": ledger(t),
+		}},
+	}}
+}
+
+// startFixture starts a fixture that listens at addr.
+func startFixture(t *testing.T, name, addr string, args ...string) *harness.Proc {
+	t.Helper()
+	env := []string{"FIXTURE_NAME=" + name, "FIXTURE_LEDGER=" + ledger(t)}
+	p := harness.Start(t, "fixture of "+name, env, append([]string{harness.FixtureBinary(t), "-http", addr}, args...)...)
 	harness.Eventually(t, 10*time.Second, p.Name+" listens", func() error {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -52,12 +64,7 @@ func fixtureNode(t *testing.T, id string) harness.NodeOptions {
 		}
 		return err
 	})
-	return harness.NodeOptions{ID: id, Servers: harness.Servers{
-		"fixture": {Type: "streamable-http", URL: "http://" + addr + "/mcp"},
-		"local": {Command: harness.FixtureBinary(t), Env: map[string]string{
-			"FIXTURE_NAME": id, "FIXTURE_LEDGER": ledger(t),
-		}},
-	}}
+	return p
 }
 
 // whoami asks a session on one server which node's fixture answers.

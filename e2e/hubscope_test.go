@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mcphub-go/mcphub/e2e/harness"
+)
+
+// through is a session that the round robin opened, continued at one coordinator.
+func through(s *harness.Session, co *harness.Hub, path string) *harness.Session {
+	one := harness.NewSession(co.URL + path)
+	one.ID, one.Version = s.ID, s.Version
+	return one
+}
+
+// sameEverywhere wants every list, byte for byte, from each coordinator.
+func (f *referenceFleet) sameEverywhere(t *testing.T) {
+	for _, path := range []string{"/mcp", "/mcp/desk"} {
+		s := harness.MustOpen(t, f.Front.URL+path)
+		for _, method := range []string{"tools/list", "prompts/list", "resources/list", "resources/templates/list"} {
+			var first []byte
+			for _, co := range f.Coordinators {
+				got, err := through(s, co, path).Request(t.Context(), method, map[string]any{})
+				if err != nil {
+					t.Fatalf("%s at %s of %s: %v", method, path, co.Name, err)
+				}
+				if first == nil {
+					first = got
+				} else if !bytes.Equal(first, got) {
+					t.Errorf("%s at %s differs between %s and %s:\n%.300s\n%.300s", method, path, f.Coordinators[0].Name, co.Name, first, got)
+				}
+			}
+		}
+	}
+}
+
+// cursorsHold takes each page from another coordinator than the one before, and wants what one
+// alone shows.
+func (f *referenceFleet) cursorsHold(t *testing.T) {
+	s := harness.MustOpen(t, f.Front.URL+"/mcp")
+	whole, err := through(s, f.Coordinators[0], "/mcp").Tools(t.Context())
+	if err != nil || len(whole) < dullTools {
+		t.Fatalf("one coordinator alone shows %d tools, %v, want more than %d", len(whole), err, dullTools)
+	}
+	for start := range f.Coordinators {
+		var paged []string
+		pages := 0
+		for params := map[string]any{}; ; pages++ {
+			co := f.Coordinators[(start+pages)%len(f.Coordinators)]
+			raw, err := through(s, co, "/mcp").Request(t.Context(), "tools/list", params)
+			if err != nil {
+				t.Fatalf("page %d at %s: %v", pages, co.Name, err)
+			}
+			var page struct {
+				Tools      []struct{ Name string }
+				NextCursor string
+			}
+			if err := json.Unmarshal(raw, &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, tool := range page.Tools {
+				paged = append(paged, tool.Name)
+			}
+			if page.NextCursor == "" {
+				break
+			}
+			params["cursor"] = page.NextCursor
+		}
+		if pages == 0 || !slices.Equal(paged, whole) {
+			t.Errorf("%d more pages from changing coordinators show %d tools, one alone %d, or in another order", pages, len(paged), len(whole))
+		}
+	}
+	if _, err := s.Request(t.Context(), "tools/list", map[string]any{"cursor": "made up"}); err == nil {
+		t.Error("a made-up cursor was accepted")
+	}
+}
+
+// serverAway takes solo's process away: it leaves the lists, and a call says where it was.
+func (f *referenceFleet) serverAway(t *testing.T) {
+	s := harness.MustOpen(t, f.Front.URL+"/mcp")
+	if got, err := s.Call(t.Context(), "solo-whoami", nil); err != nil || nodeOf(got) != "solo" {
+		t.Fatalf("solo-whoami = %q, %v", got, err)
+	}
+	f.solo.Kill()
+	var said error
+	harness.Eventually(t, harness.ReadyLimit, "solo has left the lists of every coordinator", func() error {
+		_, said = s.Call(t.Context(), "solo-whoami", nil) // the node notices by a call
+		for _, co := range f.Coordinators {
+			tools, err := through(s, co, "/mcp").Tools(t.Context())
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(tools, func(tool string) bool { return strings.HasPrefix(tool, "solo-") }) {
+				return fmt.Errorf("%s shows %d tools, solo's among them", co.Name, len(tools))
+			}
+			if !slices.Contains(tools, "everything-echo") {
+				return fmt.Errorf("%s shows %s, and not everything's", co.Name, brief(tools))
+			}
+		}
+		return nil
+	})
+	for _, co := range f.Coordinators {
+		_, said = through(s, co, "/mcp").Call(t.Context(), "solo-whoami", nil)
+		var rpc *harness.RPCError
+		if !errors.As(said, &rpc) || rpc.Code != 1002 || !strings.Contains(rpc.Message, "solo") || !strings.Contains(rpc.Message, "node-2") {
+			t.Errorf("%s: a call of a server that is away = %v, want error 1002 naming solo and node-2", co.Name, said)
+		}
+	}
+	if got, err := s.Call(t.Context(), "everything-echo", map[string]any{"message": "still"}); err != nil || !strings.Contains(got, "still") {
+		t.Errorf("the other servers: %q, %v", got, err)
+	}
+}
+
+// admin makes a management call and wants a status.
+func admin(t *testing.T, method, url string, body any, want int) []byte {
+	t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, answer, err := harness.Do(t.Context(), method, url, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(b))
+	if err != nil || status != want {
+		t.Errorf("%s %s = %d %.300s %v, want %d", method, url, status, answer, err, want)
+	}
+	return answer
+}
+
+// groupLimit is how soon a change of groups is to be known everywhere, and slack what a busy
+// machine may add to the round of requests that finds it out.
+const (
+	groupLimit = time.Second
+	groupSlack = 1500 * time.Millisecond
+)
+
+// groupsByREST makes, changes and removes a group at one coordinator and looks at all of them.
+func (f *referenceFleet) groupsByREST(t *testing.T) {
+	api := f.Front.URL + "/api/groups"
+	admin(t, http.MethodPost, api, map[string]any{"name": "memory", "servers": []any{}}, http.StatusConflict)
+	admin(t, http.MethodPost, api, map[string]any{"name": "desk", "servers": []any{}}, http.StatusConflict)
+	admin(t, http.MethodDelete, api+"/desk", nil, http.StatusConflict)
+	admin(t, http.MethodPost, api, map[string]any{"name": "a b", "servers": []any{}}, http.StatusBadRequest)
+	admin(t, http.MethodPost, api, map[string]any{"name": "talk"}, http.StatusBadRequest)
+	admin(t, http.MethodPut, api+"/talk", map[string]any{"servers": []any{}}, http.StatusNotFound)
+
+	admin(t, http.MethodPost, api, map[string]any{
+		"name": "talk", "description": "to talk to", "servers": []any{"memory-2", map[string]any{"name": "everything", "tools": []string{"echo"}}},
+	}, http.StatusCreated)
+	s := harness.NewSession(f.Front.URL + "/mcp/talk")
+	f.within(t, "the group is there", func(co *harness.Hub) error {
+		s = harness.NewSession(co.URL + "/mcp/talk")
+		return s.Initialize(t.Context(), "2025-11-25")
+	})
+	f.within(t, "it has echo alone of everything", func(co *harness.Hub) error {
+		return f.talks(t, s, co, "everything-echo", "memory-2-whoami")
+	})
+	admin(t, http.MethodPost, api, map[string]any{"name": "talk", "servers": []any{}}, http.StatusConflict)
+
+	admin(t, http.MethodPut, api+"/talk", map[string]any{"servers": []any{map[string]any{"name": "everything", "tools": []string{"get-sum"}}}}, http.StatusOK)
+	f.within(t, "it has get-sum and no more", func(co *harness.Hub) error {
+		if err := f.talks(t, s, co, "everything-get-sum"); err != nil {
+			return err
+		}
+		if got, err := through(s, co, "/mcp/talk").Call(t.Context(), "everything-echo", map[string]any{"message": "x"}); err == nil {
+			return fmt.Errorf("everything-echo answers %q", got)
+		}
+		return nil
+	})
+
+	admin(t, http.MethodDelete, api+"/talk", nil, http.StatusOK)
+	f.within(t, "it is gone", func(co *harness.Hub) error {
+		r, err := harness.NewSession(co.URL+"/mcp/talk").Post(t.Context(), []byte(initialize))
+		if err == nil && r.Status != http.StatusNotFound {
+			err = fmt.Errorf("initialize: status %d", r.Status)
+		}
+		return err
+	})
+	for _, co := range f.Coordinators {
+		var groups []struct{ Name, Source string }
+		if err := json.Unmarshal(dataOf(t, admin(t, http.MethodGet, co.URL+"/api/groups", nil, http.StatusOK)), &groups); err != nil ||
+			len(groups) != 1 || groups[0].Name != "desk" || groups[0].Source != "settings" {
+			t.Errorf("%s: groups = %+v, %v, want that of the settings", co.Name, groups, err)
+		}
+	}
+}
+
+// dataOf is the data of a REST answer.
+func dataOf(t *testing.T, body []byte) json.RawMessage {
+	t.Helper()
+	var e struct{ Data json.RawMessage }
+	if err := json.Unmarshal(body, &e); err != nil {
+		t.Errorf("%v: %.200s", err, body)
+	}
+	return e.Data
+}
+
+// within wants ok of every coordinator within groupLimit, and tells how long it took.
+func (f *referenceFleet) within(t *testing.T, what string, ok func(co *harness.Hub) error) {
+	t.Helper()
+	began := time.Now()
+	for _, co := range f.Coordinators {
+		harness.Eventually(t, time.Until(began.Add(groupLimit+groupSlack)), co.Name+": "+what, func() error { return ok(co) })
+	}
+	t.Logf("%s, at every coordinator, after %v", what, time.Since(began).Round(time.Millisecond))
+}
+
+// talks wants the tools of a session at a coordinator to be these; memory-2's others are left out.
+func (f *referenceFleet) talks(t *testing.T, s *harness.Session, co *harness.Hub, want ...string) error {
+	t.Helper()
+	tools, err := through(s, co, "/mcp/talk").Tools(t.Context())
+	if err != nil {
+		return err
+	}
+	tools = slices.DeleteFunc(tools, func(tool string) bool { return strings.HasPrefix(tool, "memory-2-") && tool != "memory-2-whoami" })
+	if !slices.Equal(tools, want) {
+		return fmt.Errorf("tools are %v, want %v", tools, want)
+	}
+	return nil
+}
