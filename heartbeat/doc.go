@@ -16,5 +16,6 @@
 //     clock, is not [Lease.Fresh], whatever anyone else believes.
 //   - What is announced (registered, unhealthy, removed) is announced by one replica of the
 //     fleet: the one whose call to the store made the change.
+//   - A coordinator with another key than the one that was here first is not ready.
 //   - [Watcher.Snapshot] never blocks and never forgets a fleet because Redis is away or empty.
 package heartbeat
