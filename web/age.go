@@ -12,7 +12,18 @@ func age(now, t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	d := now.Sub(t)
+	return span(now.Sub(t))
+}
+
+// left says how long it is from now until t, in the same words; what is over is "now".
+func left(now, t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return span(t.Sub(now))
+}
+
+func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return "now"

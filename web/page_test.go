@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,98 +22,6 @@ import (
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-
-// fakeReader is a fleet written down.
-type fakeReader struct {
-	snapshot *store.Snapshot
-	redis    Redis
-	sessions []store.Session
-	total    int
-	events   []store.Event
-	err      error
-	asked    atomic.Int32
-}
-
-func (f *fakeReader) Snapshot() *store.Snapshot { return f.snapshot }
-func (f *fakeReader) Redis() Redis              { return f.redis }
-func (f *fakeReader) Sessions(_ context.Context, limit int) ([]store.Session, int, error) {
-	f.asked.Add(1)
-	return f.sessions[:min(limit, len(f.sessions))], f.total, f.err
-}
-func (f *fakeReader) Events(_ context.Context, limit int) ([]store.Event, error) {
-	return f.events[:min(limit, len(f.events))], f.err
-}
-
-// fleet is one node that is well, one that is gone and one with a server that failed.
-func fleet() *fakeReader {
-	ready := func(id string, sessions int) store.Server {
-		return store.Server{ID: store.ServerID(id), Status: store.ServerReady, Transport: "stdio", Tools: 3, Sessions: sessions, Weight: 1}
-	}
-	return &fakeReader{
-		redis: Redis{OK: true, State: "ok"},
-		snapshot: &store.Snapshot{Revision: 9, Taken: noon, Nodes: []store.Node{
-			{
-				ID: "node-1", Name: "Worker Node 1", URL: "http://10.0.0.1:3001", Version: "0.1.0", Epoch: 4, State: store.NodeActive,
-				LastHeartbeat: noon.Add(-2 * time.Second), Servers: []store.Server{ready("notes", 2), ready("counter", 5)},
-			},
-			{
-				ID: "node-2", Name: "node-2", URL: "http://10.0.0.2:3001", Version: "0.1.0", Epoch: 1, State: store.NodeUnhealthy,
-				LastHeartbeat: noon.Add(-3 * time.Minute), Servers: []store.Server{ready("counter", 1), ready("lost", 0)},
-			},
-			{
-				ID: "node-3", Name: "node-3", URL: "http://10.0.0.3:3001", Version: "0.1.0", Epoch: 2, State: store.NodeDraining,
-				LastHeartbeat: noon, Servers: []store.Server{
-					{
-						ID: "notes", Status: store.ServerFailed, Transport: "stdio", Error: "exited with status 1 before the handshake",
-						Stderr: []string{"loading", "Error: no such database"}, Restarts: 3, Weight: 1,
-					},
-					{ID: "old", Status: store.ServerDisabled, Transport: "stdio", Weight: 1},
-				},
-			},
-		}},
-		total: 2,
-		sessions: []store.Session{
-			{
-				ID: "00112233445566778899aabbccddeeff", Scope: "counter", Era: "2025-11-25", Created: noon.Add(-26 * time.Hour), Seen: noon.Add(-time.Minute),
-				Bindings: map[store.ServerID]store.Binding{"counter": {Node: "node-1", Epoch: 4}},
-			},
-			{
-				ID: "ffeeddccbbaa99887766554433221100", Scope: store.ScopeAll, Era: "2025-06-18", Created: noon.Add(-90 * time.Minute), Seen: noon,
-				Bindings: map[store.ServerID]store.Binding{"notes": {Node: "node-1", Epoch: 4}, "counter": {Node: "node-1", Epoch: 4}},
-			},
-		},
-		events: []store.Event{
-			{ID: "2-0", Time: noon.Add(-170 * time.Second), Kind: store.EventNodeUnhealthy, Node: "node-2", Text: "Marking node node-2 as unhealthy"},
-			{ID: "1-0", Time: noon.Add(-time.Hour), Kind: store.EventNodeRegistered, Node: "node-1", Text: "Node registered: Worker Node 1 (node-1) with 2 servers"},
-		},
-	}
-}
-
-func newPage(r Reader) *Page {
-	p := New(Config{Version: "0.1.0", CoordinatorID: "host-abc123", Mode: "coordinator"}, r, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	p.now = func() time.Time { return noon.Add(time.Hour) } // ages must not be counted on this clock
-	return p
-}
-
-func get(t *testing.T, h http.Handler, path string, header ...string) *http.Response {
-	t.Helper()
-	req := httptest.NewRequest(http.MethodGet, path, nil)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, req)
-	return rec.Result()
-}
-
-func body(t *testing.T, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
@@ -140,6 +45,7 @@ func TestPagesLookAsReviewed(t *testing.T) {
 	away := fleet()
 	away.redis = Redis{State: "down", Err: "connection refused", Since: noon.Add(time.Hour - 42*time.Second)}
 	away.err = errors.New("redis unavailable")
+	well := Redis{OK: true, State: "ok", Embedded: true}
 	for name, tc := range map[string]struct {
 		reader *fakeReader
 		path   string
@@ -147,8 +53,20 @@ func TestPagesLookAsReviewed(t *testing.T) {
 		"page":           {full, "/"},
 		"fragment":       {full, "/fragment"},
 		"fragment_away":  {away, "/fragment"},
-		"fragment_empty": {&fakeReader{snapshot: &store.Snapshot{Taken: noon}, redis: Redis{OK: true, State: "ok", Embedded: true}}, "/fragment"},
+		"fragment_empty": {&fakeReader{snapshot: &store.Snapshot{Taken: noon}, redis: well}, "/fragment"},
 		"fragment_blind": {&fakeReader{redis: Redis{State: "down"}}, "/fragment"},
+		"server":         {full, "/server?name=notes"},
+		"server_part":    {full, "/server?part&name=counter"},
+		"server_away":    {away, "/server?part&name=notes"},
+		"catalog":        {full, "/catalog?digest=" + notesDigest},
+		"catalog_gone":   {full, "/catalog?digest=" + otherDigest},
+		"sessions":       {full, "/sessions"},
+		"sessions_part":  {full, "/sessions?part&cursor=1"},
+		"sessions_past":  {full, "/sessions?part&cursor=2"},
+		"explain":        {full, "/explain"},
+		"explain_answer": {full, "/explain?session=ffeeddccbbaa99887766554433221100&server=counter&prefer=node-1&without=node-1&with=node-7"},
+		"explain_none":   {&fakeReader{answer: Explanation{Server: "counter", Rule: "none", Reason: "no node can take the session; the candidates say why"}}, "/explain?session=trial&server=counter"},
+		"explain_away":   {away, "/explain?session=trial&server=counter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp := get(t, newPage(tc.reader), tc.path)
@@ -161,30 +79,58 @@ func TestPagesLookAsReviewed(t *testing.T) {
 	}
 }
 
-// What MCP servers and nodes call themselves is text of strangers, wherever it is shown.
-func TestHostileNamesStayText(t *testing.T) {
-	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
-	f := &fakeReader{
+const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
+
+// hostile is a fleet in which everything that strangers may choose is evil.
+func hostile() *fakeReader {
+	quoted := strings.ReplaceAll(evil, `"`, `\"`)
+	item := `{"name":"` + quoted + `","title":"` + quoted + `","description":"` + quoted + `","uri":"javascript:` + quoted + `","mimeType":"` + quoted + `",
+		"arguments":[{"name":"` + quoted + `","description":"` + quoted + `"}],
+		"inputSchema":{"properties":{"` + quoted + `":{"type":"` + quoted + `","description":"` + quoted + `","default":"` + quoted + `"}}}}`
+	return &fakeReader{
 		redis: Redis{State: evil, Err: evil},
 		snapshot: &store.Snapshot{Taken: noon, Nodes: []store.Node{{
 			ID: evil, Name: evil + "!", URL: `javascript:alert(1)` + evil, Version: evil, State: evil,
-			Servers: []store.Server{{ID: evil, Status: evil, Transport: evil, Error: evil, Stderr: []string{evil, "</pre>" + evil}}},
+			Servers: []store.Server{
+				{ID: evil, Status: evil, Transport: evil, Error: evil, Stderr: []string{evil, "</pre>" + evil}},
+				{ID: "bad", Status: store.ServerReady, Catalog: notesDigest},
+			},
 		}}},
-		total:    1,
-		sessions: []store.Session{{ID: evil, Scope: evil, Era: evil, Bindings: map[store.ServerID]store.Binding{evil: {Node: evil}}}},
-		events:   []store.Event{{Kind: evil, Text: evil}},
+		groups:       []store.Group{{Name: evil, Description: evil, Servers: []store.GroupServer{{Name: evil, Tools: []string{evil}}}}},
+		total:        1,
+		sessions:     []store.Session{{ID: evil, Scope: evil, Era: evil, Bindings: map[store.ServerID]store.Binding{evil: {Node: evil}}}},
+		events:       []store.Event{{ID: evil, Kind: evil, Text: evil}},
+		coordinators: []store.Coordinator{{ID: evil, Address: evil, Version: evil, Mode: evil}},
+		conflicts:    []Conflict{{Name: "javascript:" + evil, Owner: evil, Others: []store.ServerID{evil}}},
+		catalogs: map[store.Digest]string{notesDigest: `{"protocolVersion":"` + quoted + `","instructions":"` + quoted + `","serverInfo":{"name":"` + quoted + `","version":"` + quoted + `"},
+			"tools":[` + item + `],"prompts":[` + item + `],"resources":[` + item + `],"resourceTemplates":[` + item + `]}`},
+		answer: Explanation{
+			Server: evil, Rule: evil, Choice: evil, Reason: evil, Candidates: []Candidate{{Node: evil, State: evil, Reason: evil}},
+			Moves: []Move{{Node: evil, Change: evil, To: evil, Rule: evil, Reason: evil}},
+		},
 	}
-	p := newPage(f)
+}
+
+// What MCP servers and nodes call themselves is text of strangers, wherever it is shown.
+func TestHostileNamesStayText(t *testing.T) {
+	p := newPage(hostile())
 	p.cfg.CoordinatorID, p.cfg.Mode, p.cfg.Version = evil, evil, evil
-	for _, path := range []string{"/", "/fragment"} {
-		got := body(t, get(t, p, path))
+	for path, least := range map[string]int{
+		"/": 30, "/fragment": 30, "/server?name=" + url.QueryEscape(evil): 6, "/catalog?digest=" + notesDigest: 25, "/sessions": 5,
+		"/explain?session=" + url.QueryEscape(evil): 12, "/explain?session=x&without=" + url.QueryEscape(evil): 4,
+	} {
+		resp := get(t, p, path)
+		got := body(t, resp)
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("GET %s = %d", path, resp.StatusCode)
+		}
 		if strings.Contains(got, "<script>alert") || strings.Contains(got, "<img src=x") {
 			t.Errorf("GET %s lets markup of strangers through:\n%s", path, got)
 		}
-		if n := strings.Count(got, "&lt;script&gt;alert(1)"); n < 15 {
-			t.Errorf("GET %s shows the hostile name %d times as text, want at least 15", path, n)
+		if n := strings.Count(got, "&lt;script&gt;alert(1)"); n < least {
+			t.Errorf("GET %s shows the hostile name %d times as text, want at least %d", path, n, least)
 		}
-		if strings.Contains(got, `href="javascript`) {
+		if strings.Contains(got, `="javascript`) {
 			t.Errorf("GET %s links to an address of a stranger", path)
 		}
 	}
@@ -192,28 +138,34 @@ func TestHostileNamesStayText(t *testing.T) {
 
 func TestPageAndFragmentAgree(t *testing.T) {
 	p := newPage(fleet())
-	page, fragment := body(t, get(t, p, "/")), body(t, get(t, p, "/fragment"))
-	if !strings.Contains(page, fragment) {
-		t.Error("the page does not hold the fragment that the script will put in its place")
+	for page, part := range map[string]string{"/": "/fragment", "/server?name=notes": "/server?part&name=notes", "/sessions?cursor=1": "/sessions?part&cursor=1"} {
+		// Not a space more: the script compares node by node.
+		if want := `">` + body(t, get(t, p, part)) + "</div>"; !strings.Contains(body(t, get(t, p, page)), want) {
+			t.Errorf("%s does not hold what the script will put in place of it, %s", page, part)
+		}
 	}
 }
 
 // inline finds what the policy would block or what would need an exception to it.
 var inline = regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|<script(?:\s[^>]*)?>[^<]|https?://[^1]`)
 
-func TestPolicyIsStrictAndThePageKeepsIt(t *testing.T) {
+func TestPolicyIsStrictAndThePagesKeepIt(t *testing.T) {
 	p := newPage(fleet())
-	for _, path := range []string{"/", "/fragment", "/static/app.js", "/nowhere"} {
+	for path, form := range map[string]string{
+		"/": "'self'", "/explain": "'self'", "/explain?session=x&server=counter": "'self'", "/fragment": "'none'", "/server?name=counter": "'none'",
+		"/catalog?digest=" + notesDigest: "'none'", "/sessions": "'none'", "/static/app.js": "'none'", "/nowhere": "'none'",
+	} {
 		resp := get(t, p, path)
-		if csp := resp.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'self';") || strings.Contains(csp, "unsafe") {
+		csp := resp.Header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(csp, "default-src 'none'; script-src 'self'; style-src 'self';") || strings.Contains(csp, "unsafe") || !strings.HasSuffix(csp, "; form-action "+form) {
 			t.Errorf("GET %s: policy %q", path, csp)
 		}
-		if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("GET %s may be sniffed", path)
+		if resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("GET %s may be sniffed, or tells others where it is", path)
 		}
-	}
-	if found := inline.FindString(body(t, get(t, p, "/"))); found != "" {
-		t.Errorf("the page holds %q, which the policy is meant to forbid", found)
+		if found := inline.FindString(body(t, resp)); found != "" && !strings.HasPrefix(path, "/static/") {
+			t.Errorf("%s holds %q, which the policy is meant to forbid", path, found)
+		}
 	}
 }
 
@@ -248,7 +200,7 @@ func TestAssetsAreKeptByDigestAndAskedForWithout(t *testing.T) {
 func TestOnlyReadingAndOnlyItsPaths(t *testing.T) {
 	p := newPage(fleet())
 	for path, want := range map[string]int{
-		"/": 200, "/fragment": 200, "/static/app.css": 200, "/favicon.ico": 302,
+		"/": 200, "/fragment": 200, "/sessions": 200, "/explain": 200, "/catalog": 200, "/server": 404, "/static/app.css": 200, "/favicon.ico": 302,
 		"/other": 404, "/static/": 404, "/static/../page.go": 404, "/static/none.css": 404, "/fragment/x": 404,
 	} {
 		req := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -317,68 +269,11 @@ type ctxReader struct {
 	seen chan error
 }
 
-func (c *ctxReader) Sessions(ctx context.Context, limit int) ([]store.Session, int, error) {
+func (c *ctxReader) Sessions(ctx context.Context, cursor string, limit int) ([]store.Session, string, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		c.seen <- errors.New("no deadline")
 	} else {
 		c.seen <- ctx.Err()
 	}
-	return c.fakeReader.Sessions(ctx, limit)
-}
-
-func TestNewestSessionsAreShown(t *testing.T) {
-	f := &fakeReader{snapshot: &store.Snapshot{Taken: noon}, redis: Redis{OK: true, State: "ok"}, total: 1200}
-	for i := range sessionsRead {
-		f.sessions = append(f.sessions, store.Session{ID: store.SessionID(fmt.Sprintf("%08d-rest", i)), Created: noon.Add(time.Duration(i-500) * time.Second)})
-	}
-	got := body(t, get(t, newPage(f), "/fragment"))
-	if !strings.Contains(got, "50 of 1200") {
-		t.Error("the page does not say that it shows 50 of 1200")
-	}
-	if !strings.Contains(got, ">00000199<") || strings.Contains(got, ">00000149<") || !strings.Contains(got, ">00000150<") {
-		t.Error("the 50 shown are not the newest of those read")
-	}
-}
-
-// While Redis is away the snapshot stands still; what it says of heartbeats grows old all the
-// same.
-func TestAgesGrowWhileTheSnapshotStands(t *testing.T) {
-	p := newPage(fleet())
-	clock := noon
-	p.now = func() time.Time { return clock }
-	if got := body(t, get(t, p, "/fragment")); !strings.Contains(got, ">2 s</td>") {
-		t.Error("node-1 was heard of 2 s before the snapshot, and the page does not say so")
-	}
-	clock = clock.Add(58 * time.Second)
-	if got := body(t, get(t, p, "/fragment")); !strings.Contains(got, ">1 min</td>") || strings.Contains(got, ">2 s</td>") {
-		t.Error("58 s later with the same snapshot the page does not say 1 min")
-	}
-}
-
-func TestServerOnItsWayIsNoProblem(t *testing.T) {
-	f := &fakeReader{redis: Redis{OK: true, State: "ok"}, snapshot: &store.Snapshot{Taken: noon, Nodes: []store.Node{{
-		ID: "n", State: store.NodeActive, Servers: []store.Server{{ID: "slow", Status: store.ServerStarting}},
-	}}}}
-	got := body(t, get(t, newPage(f), "/fragment"))
-	if strings.Contains(got, "callable on no node") || !strings.Contains(got, `"state warn">0 of 1 ready`) {
-		t.Errorf("a server that is starting is shown as a problem:\n%s", got)
-	}
-	if !strings.Contains(got, "<strong>0<small> / 1</small></strong><span>servers callable") {
-		t.Error("a server that is starting is counted as callable")
-	}
-}
-
-func TestAge(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Hour: "now", 0: "now", 999 * time.Millisecond: "now", time.Second: "1 s", 59*time.Second + 999*time.Millisecond: "59 s",
-		time.Minute: "1 min", 59 * time.Minute: "59 min", time.Hour: "1 h", 192 * time.Minute: "3 h 12 min",
-		24 * time.Hour: "1 d", 98 * time.Hour: "4 d 2 h",
-	} {
-		if got := age(noon, noon.Add(-d)); got != want {
-			t.Errorf("age(%s) = %q, want %q", d, got, want)
-		}
-	}
-	if got := age(noon, time.Time{}); got != "–" {
-		t.Errorf("age of no time = %q", got)
-	}
+	return c.fakeReader.Sessions(ctx, cursor, limit)
 }

@@ -1,17 +1,92 @@
-// Refetches the changing part of the status page every two seconds and swaps it in.
-// Without this script the page reloads itself through a meta refresh.
+// Keeps the page current: fetches what the server rendered and puts it in place, element by
+// element, so that what a person has opened, marked or scrolled stays as it is. Without this
+// script everything can be read all the same.
 "use strict";
 (() => {
-  const every = 2000;
   const live = document.getElementById("live");
   const pulse = document.getElementById("pulse");
+  if (!live || !pulse) return;
+  const every = Number(live.dataset.every);
   let lastGood = Date.now();
-  let shown = "";
 
   const say = (state, text) => {
-    pulse.className = "pulse " + state;
+    if (pulse.className !== "pulse " + state) pulse.className = "pulse " + state;
     if (pulse.textContent !== text) pulse.textContent = text;
   };
+
+  const get = async (address) => {
+    const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(8000) });
+    if (!answer.ok) throw new Error("HTTP " + answer.status);
+    const box = document.createElement("template");
+    box.innerHTML = await answer.text(); // escaped by the server's templates
+    return box.content;
+  };
+
+  // What belongs to the reader, not to the server.
+  const kept = (el, name) => name === "open" && el.localName === "details";
+
+  const sameAttributes = (old, now) => {
+    for (const a of [...old.attributes]) if (!now.hasAttribute(a.name) && !kept(old, a.name)) old.removeAttribute(a.name);
+    for (const a of now.attributes) if (old.getAttribute(a.name) !== a.value && !kept(old, a.name)) old.setAttribute(a.name, a.value);
+  };
+
+  // What tells an element from its siblings: rows of lists have keys, parts of the page have ids.
+  const keyOf = (node) => node.nodeType === Node.ELEMENT_NODE ? node.dataset.key || node.id : "";
+
+  const matches = (old, now) => old.nodeName === now.nodeName && keyOf(old) === keyOf(now);
+
+  // Makes the children of old those of now, keeping the elements that stand for the same.
+  const morph = (old, now) => {
+    const byKey = new Map();
+    for (const el of old.children) if (keyOf(el)) byKey.set(keyOf(el), el);
+    let at = old.firstChild;
+    for (const next of [...now.childNodes]) {
+      const mine = keyOf(next) ? byKey.get(keyOf(next)) : at;
+      if (!mine || !matches(mine, next)) {
+        if (next.dataset?.key) next.classList.add("new");
+        old.insertBefore(next, at);
+        continue;
+      }
+      if (mine === at) at = at.nextSibling;
+      else old.insertBefore(mine, at);
+      update(mine, next);
+    }
+    while (at) {
+      const rest = at.nextSibling;
+      at.remove();
+      at = rest;
+    }
+  };
+
+  const update = (old, now) => {
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== now.data) old.data = now.data;
+      return;
+    }
+    const loaded = old.dataset.loaded;
+    const same = old.dataset.load === now.dataset.load;
+    sameAttributes(old, now);
+    if (loaded && same) {
+      old.dataset.loaded = loaded; // what was fetched into it stays
+      return;
+    }
+    morph(old, now);
+    if (loaded) fill(old);
+  };
+
+  // Fetches what an opened row has to show.
+  const fill = async (el) => {
+    if (!el || el.dataset.loaded) return;
+    el.dataset.loaded = "yes";
+    try {
+      el.replaceChildren(await get(el.dataset.load));
+    } catch {
+      delete el.dataset.loaded; // the link in it still leads there; opening again tries again
+    }
+  };
+  live.addEventListener("toggle", (e) => {
+    if (e.target.open) e.target.querySelectorAll("[data-load]").forEach(fill);
+  }, true);
 
   // A person who is marking text to copy must not lose the selection.
   const selecting = () => {
@@ -21,26 +96,23 @@
 
   const refresh = async () => {
     try {
-      const answer = await fetch("fragment", { cache: "no-store", signal: AbortSignal.timeout(5000) });
-      if (!answer.ok) throw new Error("HTTP " + answer.status);
-      const html = await answer.text();
+      const next = await get(live.dataset.source);
       lastGood = Date.now();
       say("good", "live");
-      if (html === shown || selecting()) return;
-      const left = [...live.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
-      live.innerHTML = html; // escaped by the server's templates
-      shown = html;
-      live.querySelectorAll(".scroll").forEach((e, i) => { e.scrollLeft = left[i] || 0; });
+      if (!selecting()) morph(live, next);
     } catch {
       const s = Math.round((Date.now() - lastGood) / 1000);
       say("bad", "no answer for " + s + " s, still trying");
     }
   };
 
+  // A hub that is slow to answer is asked less often.
   const loop = async () => {
+    const began = Date.now();
     if (!document.hidden) await refresh();
-    setTimeout(loop, every);
+    setTimeout(loop, Math.max(every, 5 * (Date.now() - began)));
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  live.querySelectorAll("details[open]").forEach((d) => d.querySelectorAll("[data-load]").forEach(fill));
   loop();
 })();
