@@ -1,9 +1,9 @@
 // Package store is the shared state of a fleet of coordinators, kept in Redis.
 //
-// It holds what any coordinator must be able to pick up from any other: the nodes and
-// their leases, the sessions and their bindings, the catalogs and the groups of the servers,
-// the coordinators themselves, and a capped stream of what happened. It decides nothing: who is placed where is the
-// router's business, who is alive is the heartbeat's.
+// It holds what any coordinator must be able to pick up from any other: the nodes and their
+// leases, the sessions and their bindings, the catalogs and the groups of the servers, the
+// coordinators themselves, and a capped stream of what happened. It decides nothing: who is
+// placed where is the router's business, who is alive is the heartbeat's.
 //
 // Invariants:
 //
