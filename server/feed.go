@@ -67,7 +67,7 @@ func (f *feed) read(ctx context.Context) {
 		if err != nil || len(events) == 0 {
 			return
 		}
-		f.hand(last, events)
+		f.hand(events)
 		if len(events) < feedPage {
 			return
 		}
@@ -80,13 +80,10 @@ func (f *feed) at() (last string, wanted bool) {
 	return f.last, len(f.followers) > 0
 }
 
-// hand gives events that came after last to everyone, unless somebody has moved last meanwhile.
-func (f *feed) hand(last string, events []store.Event) {
+// hand gives events to everyone.
+func (f *feed) hand(events []store.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last != last {
-		return
-	}
 	f.last = events[len(events)-1].ID
 	for _, e := range events {
 		for fo := range f.followers {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -219,7 +218,9 @@ func TestAStreamOutlivesRedis(t *testing.T) {
 func TestOneReaderForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &fakeStore{}
-		st.happen("before")
+		for range 2 * feedBuffer {
+			st.happen("before")
+		}
 		f := newFeed(st, time.Second, 100)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -231,13 +232,18 @@ func TestOneReaderForAll(t *testing.T) {
 		var all []*follower
 		for range 50 {
 			fo, start, missed, err := f.join(ctx, "")
-			if err != nil || start != "1000-0" || len(missed) != 0 {
+			if err != nil || start != fmt.Sprintf("%d-0", 999+2*feedBuffer) || len(missed) != 0 {
 				t.Fatalf("join() = %q, %v, %v", start, missed, err)
 			}
 			all = append(all, fo)
 		}
 		before := st.asks()
 		time.Sleep(time.Minute)
+		for _, fo := range all {
+			if n := len(fo.events); n != 0 {
+				t.Fatalf("a follower who asked for nothing old has %d events", n)
+			}
+		}
 		if n := st.asks() - before; n > 61 {
 			t.Errorf("50 followers cost %d reads in a minute, want one a second", n)
 		}
@@ -310,45 +316,5 @@ func TestNewer(t *testing.T) {
 		if got := newer(tt.a, tt.b); got != tt.want {
 			t.Errorf("newer(%q, %q) = %t", tt.a, tt.b, got)
 		}
-	}
-}
-
-// The connection of a stream that has ended is good for other requests.
-func TestAConnectionIsUsedAgain(t *testing.T) {
-	cfg := quick(global)
-	cfg.MaxFollowers, cfg.FollowStall = 1, 20*time.Millisecond
-	r := newServer(t, cfg, nil)
-	r = r.run(t)
-	conn := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
-	defer conn.CloseIdleConnections()
-	get := func(accept string) *http.Response {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/api/cluster/events", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Accept", accept)
-		resp, err := conn.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp
-	}
-	stream := get("text/event-stream")
-	f := &following{t: t, resp: stream, lines: bufio.NewReader(stream.Body)}
-	f.wants(r.store.happen("one"), "one")
-	r.feed.mu.Lock()
-	for fo := range r.feed.followers { // as if it had been too slow
-		delete(r.feed.followers, fo)
-		close(fo.events)
-	}
-	r.feed.mu.Unlock()
-	if got := f.next(); got != "the end: EOF" {
-		t.Fatalf("the stream has %q, want its end", got)
-	}
-	<-time.After(2 * cfg.FollowStall) // the deadline of the last write is over by then
-	resp := get("application/json")
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 200 || err != nil || !strings.Contains(string(body), "one") {
-		t.Errorf("the next request on the connection = %d %s, %v", resp.StatusCode, body, err)
 	}
 }

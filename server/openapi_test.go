@@ -172,6 +172,34 @@ func allDescribed(t *testing.T, at string, ref *openapi3.SchemaRef, v any) {
 	}
 }
 
+// Credentials are described where they are asked for, and nowhere else.
+func TestCredentialsAreDescribed(t *testing.T) {
+	r := apiRig(t, Config{ClusterSecret: "s3cret", Access: Access{AdminToken: "adm1n"}})
+	doc := described(t, newRig(t, global, nil))
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			var asked []string
+			for _, choice := range *op.Security {
+				for name := range choice {
+					asked = append(asked, name)
+					if doc.Components.SecuritySchemes[name] == nil {
+						t.Errorf("%s %s wants %s, which is not described", method, path, name)
+					}
+				}
+			}
+			call := apiCalls[method+" "+path]
+			if p := r.do(t, method, call.path, call.body); (p.status == 401) != (len(asked) > 0) {
+				t.Errorf("%s %s without credentials = %d, described are %v", method, path, p.status, asked)
+			}
+			for name, auth := range map[string]string{"adminToken": "Bearer adm1n", "clusterSecret": "Bearer s3cret"} {
+				if p := r.do(t, method, call.path, call.body, "Authorization", auth); len(asked) > 0 && (p.status == 401) == slices.Contains(asked, name) {
+					t.Errorf("%s %s with %s = %d, described are %v", method, path, name, p.status, asked)
+				}
+			}
+		}
+	}
+}
+
 // What fails is described too, at least by its kind.
 func TestFailuresAreAsDescribed(t *testing.T) {
 	doc := described(t, newRig(t, global, nil))

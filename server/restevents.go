@@ -66,8 +66,6 @@ func (s *Server) followEvents(c echo.Context) error {
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
 	out := &eventStream{w: c.Response(), conn: http.NewResponseController(c.Response()), last: start, stall: s.cfg.FollowStall}
-	_ = out.conn.SetReadDeadline(time.Time{})    // the limit of a request's reading would end the stream
-	defer out.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection may be used again, or is broken
 	c.Response().WriteHeader(http.StatusOK)
 	if err := s.catchUp(c, out, missed); err != nil {
 		return s.endStream(c, err)
@@ -159,5 +157,6 @@ func (o *eventStream) comment(text string) error {
 	return o.conn.Flush()
 }
 
-// allow bounds the next write. A connection that takes no deadline fails at the write by itself.
+// allow bounds the next write. net/http takes the bound away when the answer is over. A connection
+// that takes no deadline fails at the write by itself.
 func (o *eventStream) allow() { _ = o.conn.SetWriteDeadline(time.Now().Add(o.stall)) }

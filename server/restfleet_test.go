@@ -81,3 +81,15 @@ func TestMetricsAreForAdmins(t *testing.T) {
 		t.Errorf("from elsewhere where no admin is configured = %d, want 403", p.status)
 	}
 }
+
+func TestReplicasOfIsolatedServers(t *testing.T) {
+	r := newServer(t, global, nil)
+	r.fleet.snap.Nodes[0].Servers = []store.Server{{
+		ID: "browser", Status: store.ServerReady, Transport: "stdio", Tools: 3, Prompts: 2, Resources: 4, Templates: 1, Weight: 1,
+		Isolation: "session", Processes: 5, Spares: 2, MaxProcesses: 5, Full: true,
+	}}
+	r = r.run(t)
+	same(t, "replicas", r.do(t, "GET", "/api/cluster/servers/browser/replicas", "").body, `{"success":true,"data":[{
+		"serverId":"browser","nodeId":"node-1","nodeUrl":"http://10.0.0.5:3001","status":"active","weight":1,"transport":"stdio","tools":3,"prompts":2,"resources":4,"templates":1,
+		"sessions":0,"inFlight":0,"restarts":0,"isolation":"session","processes":5,"spares":2,"maxProcesses":5,"full":true}]}`)
+}

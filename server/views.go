@@ -93,11 +93,20 @@ type replicaView struct {
 
 	Transport string   `json:"transport,omitempty"`
 	Tools     int      `json:"tools"`
+	Prompts   int      `json:"prompts,omitempty"`
+	Resources int      `json:"resources,omitempty"`
+	Templates int      `json:"templates,omitempty"`
 	Sessions  int      `json:"sessions"`
 	InFlight  int      `json:"inFlight"`
 	Restarts  int      `json:"restarts"`
 	Error     string   `json:"error,omitempty"`
 	Stderr    []string `json:"stderr,omitempty"`
+
+	Isolation    string `json:"isolation,omitempty" doc:"session: a process for each session; absent where sessions share one."`
+	Processes    int    `json:"processes,omitempty" doc:"That run, spares included."`
+	Spares       int    `json:"spares,omitempty" doc:"Processes that wait for a session."`
+	MaxProcesses int    `json:"maxProcesses,omitempty"`
+	Full         bool   `json:"full,omitempty" doc:"Every process it may have is taken: no new session fits now."`
 }
 
 type sessionView struct {
@@ -206,7 +215,8 @@ func replicaOf(n store.Node, s store.Server) replicaView {
 	return replicaView{
 		ServerID: string(s.ID), NodeID: string(n.ID), NodeURL: n.URL, Status: replicaStatus(n, s), Weight: max(s.Weight, 1),
 		Transport: s.Transport, Tools: s.Tools, Sessions: s.Sessions, InFlight: s.InFlight, Restarts: s.Restarts,
-		Error: s.Error, Stderr: s.Stderr,
+		Prompts: s.Prompts, Resources: s.Resources, Templates: s.Templates, Error: s.Error, Stderr: s.Stderr,
+		Isolation: s.Isolation, Processes: s.Processes, Spares: s.Spares, MaxProcesses: s.MaxProcesses, Full: s.Full,
 	}
 }
 
