@@ -9,8 +9,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 UNIT     = $(shell go list ./... | grep -v -e '/e2e' -e '/bench')
 # The length of a fuzzing run, for each target.
 FUZZTIME ?= 60s
+# Compose as a part of docker, or as the program of its own that Debian has.
+COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help build demo test unit race integration e2e e2e-race conformance bench fuzz cover lint fmt tidy generate tools containers clean
+.PHONY: help build demo test unit race integration e2e e2e-race conformance bench fuzz cover lint fmt tidy generate tools containers validate image up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +74,21 @@ tools: ## install what the tests need: redis-server, node, npm packages
 
 containers: ## the container tests, in an engine of their own
 	test/containers/run.sh
+
+validate: ## check everything in deploy/ offline: schemas, chart, compose file, alerts, board
+	@test/install.sh deploy
+	cd test/deploy && REQUIRE_DEPLOY=1 go test -count=1 ./...
+
+image: ## build the images mcphub:local and mcphub-node:local
+	docker build --target coordinator --build-arg VERSION=$(VERSION) -t mcphub:local .
+	docker build --target node --build-arg VERSION=$(VERSION) -t mcphub-node:local .
+
+up: ## a hub in containers: Redis, three coordinators behind a balancer, three nodes
+	@cd deploy/compose && [ -f .env ] || (umask 077; printf 'MCPHUB_CLUSTER_SECRET=%s\nMCPHUB_ADMIN_TOKEN=%s\n' "$$(openssl rand -hex 32)" "$$(openssl rand -hex 32)" > .env)
+	cd deploy/compose && VERSION=$(VERSION) $(COMPOSE) up -d --build
+
+down: ## end what "make up" has started; its data stays
+	cd deploy/compose && $(COMPOSE) down
 
 clean: ## remove what was built and fetched
 	rm -rf $(BIN) e2e/npm/node_modules e2e/artifacts coverage.*

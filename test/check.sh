@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-all=(install format vet lint unit e2e conformance fuzz generated tidy)
+all=(install format vet lint unit e2e conformance fuzz generated deploy tidy)
 stages=("$@")
 [ $# -gt 0 ] || stages=("${all[@]}")
 declare -a summary
@@ -57,7 +57,20 @@ stage_generated() {
 
 tree_state() { { git diff; git ls-files -o --exclude-standard; } | sha256sum; }
 
-stage_tidy() { go mod tidy -diff; }
+# Manifests, chart, compose file, alerts and board, with tools that are built the first time.
+stage_deploy() {
+	test/install.sh deploy || return 1
+	(cd test/deploy && go vet ./... && REQUIRE_DEPLOY=1 go test -count=1 ./...)
+}
+
+# The nested modules follow the main one: a requirement that it gains is missing from theirs.
+stage_tidy() {
+	local dir failed=0
+	for dir in . test/containers test/deploy; do
+		(cd $dir && go mod tidy -diff) || { echo "go mod tidy is needed in $dir"; failed=1; }
+	done
+	return $failed
+}
 
 for name in "${stages[@]}"; do
 	printf '\n=== %s\n' "$name"
