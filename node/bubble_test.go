@@ -184,7 +184,7 @@ func (b *bubble) call(id, method string) (*call, error) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return l.dispatch(b.t.Context(), ses, &f, "")
+	return l.dispatch(b.t.Context(), ses, &f, origin{})
 }
 
 // is compares how the server is described with "status processes/spares/sessions".

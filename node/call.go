@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 )
 
 // Bounds of what one call keeps for a reader slower than its server. Notifications beyond
@@ -30,13 +32,14 @@ type call struct {
 	id     []byte   // the client's id, as written
 	token  []byte   // the client's progress token, as written; nil for none
 	method string
-	trace  string        // the traceparent it came with
+	from   origin
 	up     int64         // our id and progress token towards the server
 	queued *atomic.Int64 // bytes of events of all calls
 
 	stage     atomic.Int32
 	active    atomic.Int64 // when it last showed life, in time since epoch of the link
 	cancelled atomic.Int64 // when its client cancelled it; 0 for not
+	outcome   atomic.Int32 // telemetry.Outcome, as far as it is known before finish
 
 	open  bool  // without an outcome; guarded by link.mu
 	since int64 // when it got one though the server still works on it; guarded by link.mu
@@ -83,6 +86,7 @@ func (c *call) finish(answer []byte, err error) {
 	}
 	c.mu.Unlock()
 	c.nudge()
+	c.from.ended(c.fate(err))
 }
 
 // deliver queues a notification for the reader. It reports false if it was dropped.
@@ -99,6 +103,14 @@ func (c *call) deliver(frame []byte) bool {
 	c.mu.Unlock()
 	c.nudge()
 	return true
+}
+
+// fate is how the call ended, for the metrics; err is what finish was given.
+func (c *call) fate(err error) telemetry.Outcome {
+	if err != nil {
+		return telemetry.OutcomeRefused
+	}
+	return telemetry.Outcome(c.outcome.Load()) //nolint:gosec // only ever one of the constants
 }
 
 // finished reports whether there is an outcome.

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -86,6 +88,13 @@ type Config struct {
 	MaxSessions, MaxCalls, MaxSessionCalls int
 	// MaxBody bounds the body of a request, in bytes. Zero means 4 MiB.
 	MaxBody int64
+
+	// Meter counts what is asked of servers, Tracer makes spans of it and tells servers of them in
+	// params._meta; nil ones do nothing. Metrics answers GET /metrics on loopback and private
+	// addresses; nil means there is no such call.
+	Meter   *telemetry.Worker
+	Tracer  *telemetry.Tracer
+	Metrics http.Handler
 }
 
 // ServerConfig is one MCP server. Exactly one of Command, URL and Builtin says where it is.

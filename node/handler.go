@@ -39,6 +39,7 @@ func newHandler(n *Node) http.Handler {
 	e.POST("/api/node/challenge", n.serveChallenge)
 	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
+	e.GET("/metrics", n.serveMetrics)
 	return e
 }
 
@@ -261,7 +262,8 @@ func (x *exchange) request() error {
 	case "resources/subscribe", "resources/unsubscribe":
 		return x.subscribe(l, ses, x.f.Method == "resources/subscribe")
 	}
-	c, err := l.dispatch(x.r.Context(), ses, x.f, x.r.Header.Get("Traceparent"))
+	f, from := x.follow()
+	c, err := l.dispatch(x.r.Context(), ses, f, from)
 	if err != nil {
 		return x.refuse(err)
 	}

@@ -115,17 +115,20 @@ func (d *dispatchMark) fate() fate {
 }
 
 // post sends one message. Its fate means something only with an error.
-func (w *web) post(ctx context.Context, url string, frame []byte, session, version string) (*http.Response, fate, error) {
+func (w *web) post(ctx context.Context, url string, m *message, session, version string) (*http.Response, fate, error) {
 	var mark dispatchMark
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: mark.got})
 	// The body is hidden from NewRequest, which would set GetBody for the bytes it knows, and
 	// then net/http might send the request twice.
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, struct{ io.Reader }{bytes.NewReader(frame)})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, struct{ io.Reader }{bytes.NewReader(m.frame)})
 	if err != nil {
 		return nil, fateUnsent, err
 	}
-	req.ContentLength = int64(len(frame))
+	req.ContentLength = int64(len(m.frame))
 	w.stamp(req, session, version)
+	if m.call != nil && m.call.from.parent != "" {
+		req.Header.Set("Traceparent", m.call.from.parent)
+	}
 	res, err := w.do(req)
 	return res, mark.fate(), err
 }

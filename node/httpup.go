@@ -110,7 +110,7 @@ func (h *httpUpstream) notify(ctx context.Context, m *message) error {
 			return err
 		}
 		session, version, made := h.identity()
-		res, _, err := h.post(ctx, h.url, m.frame, session, version)
+		res, _, err := h.post(ctx, h.url, m, session, version)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errLost, err)
 		}
@@ -139,7 +139,7 @@ func (h *httpUpstream) call(ctx context.Context, m *message) {
 		if m.call.method == "initialize" {
 			session, version = "", ""
 		}
-		res, got, err := h.post(ctx, h.url, m.frame, session, version)
+		res, got, err := h.post(ctx, h.url, m, session, version)
 		switch {
 		case ctx.Err() != nil:
 			if res != nil {

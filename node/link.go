@@ -199,8 +199,8 @@ func always() error { return nil }
 
 // enter registers a request and gives it its id towards the server. ses is nil for the node's
 // own; id and token are kept.
-func (l *link) enter(ses *session, id, token []byte, method, trace string) (*call, error) {
-	c := &call{ses: ses, id: id, token: token, method: method, trace: trace, queued: &l.stats.queued, open: true, wake: make(chan struct{}, 1)}
+func (l *link) enter(ses *session, id, token []byte, method string, from origin) (*call, error) {
+	c := &call{ses: ses, id: id, token: token, method: method, from: from, queued: &l.stats.queued, open: true, wake: make(chan struct{}, 1)}
 	c.up = l.ids.Add(1)
 	if ses == nil {
 		c.id = strconv.AppendInt(nil, c.up, 10)
@@ -361,7 +361,7 @@ func (l *link) finishLost(c *call, reason error) {
 // ask sends a request of the node's own and waits for the answer. An error in it is an
 // *rpcError.
 func (l *link) ask(ctx context.Context, method string, params []byte) (wire.Frame, error) {
-	c, err := l.enter(nil, nil, nil, method, "")
+	c, err := l.enter(nil, nil, nil, method, origin{})
 	if err != nil {
 		return wire.Frame{}, err
 	}
@@ -393,7 +393,7 @@ func (l *link) ask(ctx context.Context, method string, params []byte) (wire.Fram
 
 // relay sends a session's request and waits for the answer, without its notifications.
 func (l *link) relay(ctx context.Context, ses *session, f *wire.Frame) ([]byte, error) {
-	c, err := l.dispatch(ctx, ses, f, "")
+	c, err := l.dispatch(ctx, ses, f, origin{})
 	if err != nil {
 		return nil, err
 	}

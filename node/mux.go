@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
 // dispatch sends a client's request under an id of ours. Its progress token, if any, becomes
 // that same id; every other byte stays as it is. After an error nothing has reached the server.
-func (l *link) dispatch(ctx context.Context, ses *session, f *wire.Frame, trace string) (*call, error) {
+func (l *link) dispatch(ctx context.Context, ses *session, f *wire.Frame, from origin) (*call, error) {
 	token := progressToken(f)
 	id := append(make([]byte, 0, len(f.IDBytes())+token.End-token.Start), f.IDBytes()...)
 	var tok []byte
@@ -20,8 +21,9 @@ func (l *link) dispatch(ctx context.Context, ses *session, f *wire.Frame, trace 
 		both := append(id, token.Of(f.Raw)...)
 		id, tok = both[:len(id):len(id)], both[len(id):]
 	}
-	c, err := l.enter(ses, id, tok, f.Method, trace)
+	c, err := l.enter(ses, id, tok, f.Method, from)
 	if err != nil {
+		from.ended(telemetry.OutcomeRefused)
 		return nil, err
 	}
 	var num [20]byte
@@ -187,6 +189,9 @@ func (l *link) answered(f *wire.Frame, via *call) {
 		l.log.Debug("server answered something that was not asked", "bytes", len(f.Raw))
 		return
 	}
+	if !f.Error.IsZero() {
+		c.outcome.Store(int32(telemetry.OutcomeError))
+	}
 	var answer []byte
 	if f.ID.IsZero() {
 		answer = append([]byte(`{"jsonrpc":"2.0","id":`), c.id...)
@@ -348,7 +353,8 @@ type unknownData struct {
 
 // unknown is the answer to a call that may or may not have run.
 func (l *link) unknown(c *call, reason string) []byte {
-	trace := traceID(c.trace)
+	c.outcome.Store(int32(telemetry.OutcomeLost))
+	trace := traceID(c.from.parent)
 	l.stats.unknownOutcomes.Add(1)
 	l.log.Warn("outcome of a call is unknown", "method", c.method, "reason", reason, "trace", trace)
 	return wire.Error(c.id, wire.CodeOutcomeUnknown, "Outcome unknown: the call may or may not have run", unknownData{

@@ -259,7 +259,7 @@ func TestLogsOfAServerThatSpeaksAfterAnsweringReachNoOtherSession(t *testing.T) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := l.dispatch(t.Context(), l.session(session), &f, "")
+			c, err := l.dispatch(t.Context(), l.session(session), &f, origin{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -74,7 +74,7 @@ func (s *sseUpstream) notify(ctx context.Context, m *message) error {
 	if err := m.clear(); err != nil {
 		return err
 	}
-	res, _, err := s.post(ctx, s.to, m.frame, "", s.protocol())
+	res, _, err := s.post(ctx, s.to, m, "", s.protocol())
 	if err != nil {
 		s.suspect()
 		return fmt.Errorf("%w: %w", errLost, err)
@@ -97,7 +97,7 @@ func (s *sseUpstream) call(ctx context.Context, m *message) {
 			s.link.refuse(c, err)
 			return
 		}
-		res, got, err := s.post(ctx, s.to, m.frame, "", s.protocol())
+		res, got, err := s.post(ctx, s.to, m, "", s.protocol())
 		switch {
 		case err == nil && res.StatusCode/100 == 2:
 			s.taken(c, res)
