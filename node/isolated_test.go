@@ -232,13 +232,13 @@ func TestSessionIsToldWhyItsProcessDidNotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	sc := isolatedFake("iso", 2, 0, "FAKE_GATE="+gate)
-	sc.StartTimeout = 300 * time.Millisecond
+	sc.StartTimeout = 2 * time.Second
 	r := startRig(t, nil, sc)
 	if err := os.Remove(gate); err != nil {
 		t.Fatal(err)
 	}
 	a := within(t, 10*time.Second, r.async("iso", "s1", initBody("2025-11-25")))
-	if a.status != 503 || a.header.Get(wire.HeaderRefused) != wire.RefusedServer || !strings.Contains(a.body, "not ready after 300ms") {
+	if a.status != 503 || a.header.Get(wire.HeaderRefused) != wire.RefusedServer || !strings.Contains(a.body, "not ready after 2s") {
 		t.Errorf("answered %d refused %q: %s, want 503 server and why", a.status, a.header.Get(wire.HeaderRefused), a.body)
 	}
 	eventually(t, "nothing left", func() bool { return r.server("iso").Processes == 0 })
