@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.conns, "conns", 16, "connections, each with one request at a time")
 	f.IntVar(&o.sessions, "sessions", 64, "sessions that the calls are spread over")
 	f.StringVar(&memory, "memory", "1000,10000", "numbers of idle sessions to measure memory at; empty: none")
-	f.StringVar(&o.only, "only", "", "hop or chain: that table only; baselines: both, without the hub; empty: everything")
+	f.StringVar(&o.only, "only", "", "hop, chain, lists or isolated: those tables only; baselines: hop and chain without the hub; empty: everything")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -95,13 +95,14 @@ func measure(t *runner, o options) {
 	fmt.Fprintf(&b, "Measured %s on %s; %d rounds of %v in turns, %d connections, %d sessions. Median (worst of the rounds) ×ratio to the first row.\n\n",
 		time.Now().UTC().Format("2006-01-02"), machine(), o.rounds, o.time, o.conns, o.sessions)
 	hub := o.only != "baselines"
-	if o.only != "chain" {
+	wanted := func(part string) bool { return o.only == "" || o.only == part }
+	if wanted("hop") || !hub {
 		targets := hopTargets(t, hub)
 		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### The hop alone\n\n")
 		writeTable(&b, targets)
 	}
-	if o.only != "hop" {
+	if wanted("chain") || !hub {
 		targets, c := chainTargets(t, hub)
 		interleave(t, targets, o)
 		fmt.Fprintf(&b, "### Coordinator, node and server\n\n")
@@ -110,6 +111,17 @@ func measure(t *runner, o options) {
 			fmt.Fprintf(&b, "### Redis commands\n\n")
 			countRedis(t, &b, c, targets[len(targets)-1], o)
 		}
+	}
+	if wanted("lists") {
+		fmt.Fprintf(&b, "### Lists of the whole hub\n\n")
+		writeLists(&b, measureLists(t, o))
+	}
+	if wanted("isolated") {
+		c := isolatedFleet(t)
+		fmt.Fprintf(&b, "### Start of a session\n\n")
+		writeStarts(&b, measureStarts(t, c, min(o.rounds, 5)))
+		fmt.Fprintf(&b, "### Memory of a process for each session\n\n")
+		writeIsolatedMemory(&b, measureIsolatedMemory(t, c))
 	}
 	if len(o.memory) > 0 && o.only == "" {
 		fmt.Fprintf(&b, "### Memory of idle sessions\n\n")
