@@ -42,7 +42,9 @@ func TestCallsInKnownSessionsAskRedisNothing(t *testing.T) {
 	busy, idle := total(between)-total(before), total(after)-total(between)
 	perCall := float64(busy-idle) / float64(calls)
 	t.Logf("%d calls in %v: %d commands, %d in the same span without calls: %.4f a call", calls, span.Round(time.Millisecond), busy, idle, perCall)
-	if perCall > 0.05 {
+	// A batch of renewals, each half minute, may fall into the span: of 13 sessions by three
+	// coordinators some 120 commands. If calls asked anything it would be a command of each.
+	if perCall > 0.15 {
 		t.Errorf("%.4f commands a call, want none on the path of a request:", perCall)
 		for name, n := range between {
 			t.Logf("%-12s %5d with calls, %5d without", name, n-before[name], after[name]-n)
