@@ -11,6 +11,7 @@ import (
 
 	"github.com/mcphub-go/mcphub/heartbeat"
 	"github.com/mcphub-go/mcphub/internal/config"
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/migrations"
 	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/server"
@@ -42,6 +43,8 @@ type coordinatorConfig struct {
 	Private net.Listener
 	// LameDuck is how long Listener is kept open once readiness has been withdrawn.
 	LameDuck time.Duration
+	// Gauges measure it; nil means some of its own, without traces.
+	Gauges *gauges
 }
 
 // coordinator is a running replica.
@@ -52,6 +55,7 @@ type coordinator struct {
 	key      *fleetKey
 	carrier  *carrier
 	watcher  *heartbeat.Watcher
+	meter    *telemetry.Front
 	groups   *router.Groups
 	front    *server.Server
 	doors    *part // the listener for clients
@@ -68,12 +72,17 @@ type coordinator struct {
 // needs the fleet's key is answered 503 until that is agreed. On an error nothing is left
 // running, and the listeners are closed.
 func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logger) (*coordinator, error) {
-	c := &coordinator{cfg: cfg, log: log, carrier: &carrier{}, started: time.Now()}
+	if cfg.Gauges == nil {
+		cfg.Gauges = &gauges{registry: telemetry.NewRegistry(ourVersion())}
+	}
+	c := &coordinator{cfg: cfg, log: log, carrier: &carrier{}, started: time.Now(), meter: telemetry.NewFront(cfg.Gauges.registry)}
 	secret := cfg.Settings.Cluster.Secret.Reveal()
 	front := c.frontConfig()
 	err := front.Validate()
 	if err == nil {
-		c.store, err = store.Open(ctx, storeConfig(cfg.Settings, cfg.RedisURL, log))
+		st := storeConfig(cfg.Settings, cfg.RedisURL, log)
+		st.Observe = c.meter.Redis
+		c.store, err = store.Open(ctx, st)
 	}
 	if err != nil {
 		_ = cfg.Listener.Close() // nothing has used them
@@ -89,8 +98,10 @@ func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logg
 	c.groups = router.NewGroups(groupsOf(cfg.Settings), c.store, log)
 	c.front = server.New(front, server.Deps{
 		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Groups: c.groups, Explainer: c.carrier,
-		Web: page, Log: log,
+		Web: page, Metrics: cfg.Gauges.registry.Handler(), Meter: c.meter, Tracer: cfg.Gauges.tracer, Log: log,
 	})
+	known := &fleetGauges{fleet: knownFleet{c.watcher, c.carrier}, store: c.store, stats: c.carrier.stats}
+	cfg.Gauges.registry.Coordinator(known.facts)
 	c.watching = launch(ctx, "watcher", c.watcher.Run)
 	c.hints = launch(ctx, "hints", c.followHints)
 	c.grouping = launch(ctx, "groups", c.groups.Run)
@@ -181,6 +192,7 @@ func (c *coordinator) carry(ctx context.Context) error {
 		Keys: keys, Credential: heartbeat.FleetCredential(key), Coordinator: c.cfg.ID, Version: ourVersion(),
 		SessionTimeout: s.Cluster.Coordinator.StickySessionTimeout, NameSeparator: s.NameSeparator,
 		Groups: c.groups, Strategy: router.Strategy(s.Cluster.Sticky.Strategy), NoSticky: !s.Cluster.Sticky.Enabled,
+		Meter: c.meter, Tracer: c.cfg.Gauges.tracer,
 		Control: heartbeat.AddressPolicy{Authenticated: s.Cluster.Secret.Reveal() != ""}.Control,
 	}, c.watcher, c.store, c.log)
 	c.carrier.router.Store(r)
@@ -234,8 +246,9 @@ func (c *coordinator) followHints(ctx context.Context) error {
 	}
 	for h := range hints {
 		switch h.Kind {
-		case store.HintRev:
+		case store.HintRev: // also where hints may have been missed
 			c.watcher.Poke()
+			c.groups.Poke()
 		case store.HintGroups:
 			c.groups.Poke()
 		}

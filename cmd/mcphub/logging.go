@@ -35,9 +35,9 @@ func (f *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch f.format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
+		return slog.New(tracing{slog.NewTextHandler(w, opts)}), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		return slog.New(tracing{slog.NewJSONHandler(w, opts)}), nil
 	default:
 		return nil, badUsage("--log-format %q: want text or json", f.format)
 	}

@@ -95,6 +95,11 @@ func (s *service) serveNode(ctx context.Context) error {
 	if cfg.URL == "" && cfg.PodIP == "" {
 		cfg.URL = listenedURL(s.host, portOf(l))
 	}
+	if cfg.Gauges, err = newGauges(ctx, "node", string(id), s.settings.Tracing, s.log); err != nil {
+		_ = l.Close() // nothing has used it
+		return err
+	}
+	defer cfg.Gauges.close(s.log)
 	w, err := startWorker(ctx, cfg, s.log)
 	if err != nil {
 		return err
@@ -142,6 +147,11 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 	if !embedded {
 		cfg.LameDuck = lameDuck // there may be others to take over
 	}
+	if cfg.Gauges, err = newGauges(ctx, string(s.settings.Mode), string(cfg.ID), s.settings.Tracing, s.log); err != nil {
+		_ = l.Close() // nothing has used it
+		return err
+	}
+	defer cfg.Gauges.close(s.log)
 	// Standalone has its node from the start, since servers may come with the next settings.
 	withNode := len(s.settings.Servers) > 0 || s.settings.Mode == config.Standalone
 	if withNode {
@@ -160,7 +170,7 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 		s.log.Warn("mcpServers is empty: there is nothing to offer to clients; write servers into the settings file, it is watched", "settings", cmp.Or(s.settings.Path, config.DefaultPath))
 	}
 	if withNode {
-		w, err = s.startLocalNode(ctx, urlOf(cfg.Private), embedded)
+		w, err = s.startLocalNode(ctx, urlOf(cfg.Private), embedded, cfg.Gauges)
 	}
 	if err == nil {
 		watching := s.watchSettings(ctx, c, w)
@@ -210,7 +220,7 @@ func (s *service) adminInWords() string {
 }
 
 // startLocalNode starts the node beside a coordinator. It registers like any other.
-func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, embedded bool) (*worker, error) {
+func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, embedded bool, g *gauges) (*worker, error) {
 	shared := s.settings.Cluster.Redis.URL.Reveal()
 	if embedded {
 		shared = ""
@@ -225,6 +235,7 @@ func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, emb
 	}
 	cfg := s.worker(store.NodeID(cmp.Or(s.settings.Cluster.Node.ID, madeUpName())))
 	cfg.Listener, cfg.CoordinatorURL, cfg.URL = l, coordinatorURL, addr.baseURL(l)
+	cfg.Gauges, cfg.Shown = g, true
 	if !embedded {
 		cfg.LameDuck = lameDuck // other coordinators may call it
 	}

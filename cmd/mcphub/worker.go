@@ -10,6 +10,7 @@ import (
 
 	"github.com/mcphub-go/mcphub/heartbeat"
 	"github.com/mcphub-go/mcphub/internal/config"
+	"github.com/mcphub-go/mcphub/internal/telemetry"
 	"github.com/mcphub-go/mcphub/node"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -35,6 +36,10 @@ type workerConfig struct {
 	// means nodeDrain.
 	DrainTimeout time.Duration
 	Listener     net.Listener
+	// Gauges measure it; nil means some of its own, without traces. Shown says that /metrics of
+	// another part of the process shows them.
+	Gauges *gauges
+	Shown  bool
 	// LameDuck is how long the listener is kept open once the node has left the fleet, so that
 	// coordinators that have not heard of it are told to go elsewhere and need not guess whether
 	// a call ran.
@@ -74,6 +79,13 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 		_ = cfg.Listener.Close() // nothing has used it
 		return nil, badUsage("%w", err)
 	}
+	if cfg.Gauges == nil {
+		cfg.Gauges = &gauges{registry: telemetry.NewRegistry(ourVersion())}
+	}
+	nodeCfg.Meter, nodeCfg.Tracer = telemetry.NewWorker(cfg.Gauges.registry), cfg.Gauges.tracer
+	if !cfg.Shown {
+		nodeCfg.Metrics = cfg.Gauges.registry.Handler()
+	}
 	n := node.New(nodeCfg, &lease, log)
 	agent, err := heartbeat.NewAgent(heartbeat.AgentConfig{
 		ID: cfg.ID, Name: cfg.Name, Instance: nodeCfg.Instance, Version: ourVersion(), Weight: cfg.Weight,
@@ -84,6 +96,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 		return nil, badUsage("%w", err)
 	}
 	lease.Lease, member.Agent = agent.Lease(), agent
+	cfg.Gauges.registry.Node(nodeGauges{n, agent.Lease()}.facts)
 	name := "node " + string(cfg.ID)
 	w := &worker{node: n, lease: agent.Lease(), lameDuck: cfg.LameDuck}
 	w.http = launch(ctx, name, serveHTTP(cfg.Listener, n.Handler(), drain, log))

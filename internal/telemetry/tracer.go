@@ -19,8 +19,8 @@ import (
 
 // TraceConfig says where spans go.
 type TraceConfig struct {
-	// Endpoint is the base URL of an OTLP receiver over HTTP, such as http://localhost:4318;
-	// spans go to its /v1/traces unless it names a path of its own. Setting: tracing.endpoint.
+	// Endpoint is the base URL of an OTLP receiver over HTTP, such as http://localhost:4318; spans
+	// go to its /v1/traces. Setting: tracing.endpoint.
 	Endpoint string
 	// Headers go with every export, such as an API key. Setting: tracing.headers.
 	Headers map[string]string
@@ -51,9 +51,7 @@ func NewTracer(ctx context.Context, cfg TraceConfig) (*Tracer, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errors.New("tracing endpoint: want http:// or https:// with a host")
 	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/v1/traces"
-	}
+	u = u.JoinPath("v1", "traces")
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()), otlptracehttp.WithHeaders(cfg.Headers))
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
