@@ -60,7 +60,12 @@ func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.MoveTimeout)
 		defer cancel()
 		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, prefer: prefer, why: why}
-		return m.run(ctx)
+		begun := time.Now()
+		b, err := m.run(ctx)
+		if err == nil && from.Binding != (store.Binding{}) && b.Binding != from.Binding {
+			r.cfg.Meter.Recovered(time.Since(begun))
+		}
+		return b, err
 	})
 	if err != nil {
 		return from, ownError(err)

@@ -65,3 +65,28 @@ func TestHopContinuesTheTrace(t *testing.T) {
 		t.Error("the answer was not measured")
 	}
 }
+
+// How long a session took to be open again is measured once for each move, and not for a first use.
+func TestRecoveryIsMeasured(t *testing.T) {
+	registry := telemetry.NewRegistry("test")
+	w := newWorld(t, 2, 0)
+	r := w.router(w.store, func(c *Config) { c.Meter = telemetry.NewFront(registry) })
+	session, home := begin(t, r, testServer)
+	invoke(t, r, session)
+	count := func() string {
+		rec := httptest.NewRecorder()
+		registry.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		_, rest, _ := strings.Cut(rec.Body.String(), "\nmcphub_session_recovery_seconds_count ")
+		n, _, _ := strings.Cut(rest, "\n")
+		return n
+	}
+	if n := count(); n != "0" {
+		t.Errorf("%s recoveries before anything was lost", n)
+	}
+	w.node(home).kill()
+	invoke(t, r, session)
+	invoke(t, r, session)
+	if n := count(); n != "1" {
+		t.Errorf("%s recoveries after one move", n)
+	}
+}
