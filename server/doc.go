@@ -14,4 +14,7 @@
 //   - A panic ends its request, never the process.
 //   - Management calls want an admin where one is configured, and else answer to loopback and
 //     private addresses only.
+//   - Every REST call stands in one table, of which the routes and the OpenAPI document are made.
+//   - What a client's key may not use does not exist for it: servers, groups and the sessions of
+//     others get the answers of those that there are none of, byte for byte.
 package server

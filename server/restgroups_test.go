@@ -40,6 +40,18 @@ func TestGroupsByREST(t *testing.T) {
 	same(t, "list", r.do(t, "GET", "/api/groups", "").body, `{"success":true,"data":[`+fixed+`]}`)
 }
 
+// A session over a group is shown like one over all servers: where it was bound last.
+func TestSessionsOverGroupsAreShown(t *testing.T) {
+	r := newServer(t, grouped, nil)
+	r.store.sessions[sidOne] = store.Session{ID: sidOne, Scope: "group/team", Created: noon}
+	r.store.sessions[sidWide] = store.Session{ID: sidWide, Scope: "group/team", Created: noon, Bindings: map[store.ServerID]store.Binding{"memory": {Node: "node-2", Epoch: 5}}}
+	r = r.run(t)
+	same(t, "not bound yet", r.do(t, "GET", "/api/cluster/sessions/"+string(sidOne), "").body, `{"success":true,"data":{"sessionId":"`+string(sidOne)+`","nodeId":"","serverId":"",
+		"createdAt":1767268800000,"lastAccessed":0,"expiresAt":0,"scope":"group/team","protocolVersion":"","bindings":[]}}`)
+	same(t, "bound", r.do(t, "GET", "/api/cluster/sessions/"+string(sidWide), "").body, `{"success":true,"data":{"sessionId":"`+string(sidWide)+`","nodeId":"node-2","serverId":"memory",
+		"createdAt":1767268800000,"lastAccessed":0,"expiresAt":0,"scope":"group/team","protocolVersion":"","bindings":[{"serverId":"memory","nodeId":"node-2","epoch":5}]}}`)
+}
+
 // A node may register a server under the name of a group after the group was made.
 func TestAGroupWithTheNameOfAServerIsMarked(t *testing.T) {
 	r := newServer(t, grouped, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcphub-go/mcphub/router"
@@ -269,7 +270,7 @@ func sessionOf(s store.Session) sessionView {
 		SessionID: s.ID, CreatedAt: millis(s.Created), LastAccessed: millis(s.Seen), ExpiresAt: millis(s.Expires),
 		Scope: s.Scope, Era: s.Era, Bindings: []bindingView{},
 	}
-	if s.Scope != store.ScopeAll {
+	if s.Scope != store.ScopeAll && !strings.HasPrefix(s.Scope, store.ScopeGroup) {
 		v.ServerID = store.ServerID(s.Scope)
 	}
 	for id, b := range s.Bindings {
