@@ -72,6 +72,8 @@ func newServer(cfg ServerConfig, all *Config, log *slog.Logger) *server {
 		s.status, s.err = store.ServerFailed, err
 	} else if !cfg.Enabled {
 		s.status = store.ServerDisabled
+	} else {
+		all.Meter.Server(cfg.Name)
 	}
 	return s
 }
