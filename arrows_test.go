@@ -66,6 +66,7 @@ var homes = map[string][]string{
 	"github.com/yosida95/uritemplate":             {},
 	"github.com/google/jsonschema-go":             {"internal/fixture/..."},
 	"github.com/testcontainers/testcontainers-go": {},
+	"github.com/chromedp":                         {},
 }
 
 // testHomes adds to homes what only the tests of a package may import. Tests use miniredis,
@@ -79,6 +80,7 @@ var testHomes = map[string][]string{
 	"github.com/labstack/echo":              {"router", "heartbeat"},
 	"github.com/yosida95/uritemplate":       {"router"},          // what templates can mean, by another reading
 	"github.com/santhosh-tekuri/jsonschema": {"internal/config"}, // tries the published schema
+	"github.com/chromedp":                   {"e2e/browser"},     // a browser
 	"github.com/getkin/kin-openapi":         {"server"},          // validates the API document
 }
 

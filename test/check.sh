@@ -19,7 +19,7 @@ export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 unit_packages() { go list ./... | grep -v -e '/e2e' -e '/bench'; }
 
 stage_install() {
-	test/install.sh redis npm lint || return 1
+	test/install.sh redis npm lint chromium || return 1
 	test/install.sh cc || echo "no C compiler: unit tests run without the race detector"
 }
 
@@ -41,6 +41,8 @@ stage_unit() {
 }
 
 stage_e2e() { REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 15m ./e2e; }
+
+stage_browser() { REQUIRE_BROWSER=1 go test -count=1 -timeout 10m ./e2e/browser; }
 
 stage_conformance() { REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 10m -v ./e2e/conformance; }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh WHAT...: install what is missing of: redis nginx cc npm lint deploy.
+# install.sh WHAT...: install what is missing of: redis nginx cc npm lint deploy chromium.
 # Prints a line for each thing it installs and nothing for what is there.
 # Debian packages need root; elsewhere it says what to install by hand.
 set -euo pipefail
@@ -49,6 +49,7 @@ for what in "$@"; do
 	case $what in
 	redis) command -v redis-server >/dev/null && command -v redis-cli >/dev/null || apt redis-server ;;
 	nginx) command -v nginx >/dev/null || apt nginx-light ;;
+	chromium) command -v "${CHROMIUM:-chromium}" >/dev/null || apt chromium ;;
 	cc) command -v gcc >/dev/null || apt gcc libc6-dev ;; # the race detector links with it
 	npm)
 		command -v npm >/dev/null || apt nodejs npm
