@@ -66,8 +66,8 @@ func TestCredentialsAreNeitherShownNorKept(t *testing.T) {
 	f.whole = strings.Repeat("c", 140)
 	p := newPage(f)
 	resp := get(t, p, "/explain?server=counter&session="+f.whole+"+&without=node-1")
-	want := "/explain?server=counter&session=00112233445566778899aabbccddeeff&without=node-1"
-	if resp.StatusCode != http.StatusSeeOther || !strings.HasSuffix(want, resp.Header.Get("Location")) || resp.Header.Get("Location") == "" {
+	want := "explain?server=counter&session=00112233445566778899aabbccddeeff&without=node-1"
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != want {
 		t.Errorf("a whole session id: %d to %q, want 303 to %q", resp.StatusCode, resp.Header.Get("Location"), want)
 	}
 	if got := body(t, resp); strings.Contains(got, f.whole[:20]) {
