@@ -83,6 +83,37 @@ func (f *referenceFleet) cursorsHold(t *testing.T) {
 	}
 }
 
+// resourcesHaveOneOwner wants what two servers offer to be listed once, and every coordinator
+// to tell which of them answers for it.
+func (f *referenceFleet) resourcesHaveOneOwner(t *testing.T) {
+	const shared, template = "demo://resource/static/document/features.md", "demo://resource/dynamic/text/{resourceId}"
+	raw, err := harness.MustOpen(t, f.Front.URL+"/mcp").Request(t.Context(), "resources/list", map[string]any{})
+	if n := bytes.Count(raw, []byte(`"`+shared+`"`)); err != nil || n != 1 {
+		t.Errorf("resources/list shows %s %d times, %v, want once", shared, n, err)
+	}
+	for _, co := range f.Coordinators {
+		var conflicts []struct {
+			URI, URITemplate, Owner string
+			Others                  []string
+		}
+		if err := co.API("/conflicts", &conflicts); err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, c := range conflicts {
+			if (c.URI == shared || c.URITemplate == template) && c.Owner == "everything" && slices.Equal(c.Others, []string{"more"}) {
+				found++
+			}
+		}
+		if found != 2 {
+			t.Errorf("%s: conflicts = %+v, want %s and %s owned by everything", co.Name, conflicts, shared, template)
+		}
+		if err := co.API("/conflicts?scope=group/desk", &conflicts); err != nil || len(conflicts) != 0 {
+			t.Errorf("%s: conflicts in the group = %+v, %v, want none", co.Name, conflicts, err)
+		}
+	}
+}
+
 // serverAway takes solo's process away: it leaves the lists, and a call says where it was.
 func (f *referenceFleet) serverAway(t *testing.T) {
 	s := harness.MustOpen(t, f.Front.URL+"/mcp")

@@ -38,6 +38,22 @@ func TestStandalone(t *testing.T) {
 	if status, body, err := harness.Get(t.Context(), h.URL+"/"); err != nil || status != 200 || !strings.Contains(string(body), "everything") {
 		t.Errorf("GET / = %d %v, want a page that names the server", status, err)
 	}
+	// It follows its settings file: a server more, and a group.
+	h.Rewrite(t, func(settings harness.Object) {
+		settings["mcpServers"].(map[string]any)["late"] = plainMarked(t, "late")
+		settings["groups"] = []any{harness.Object{"name": "evening", "servers": []string{"late"}}}
+	})
+	harness.Eventually(t, 20*time.Second, "the new group has its tools", func() error {
+		s, err := harness.Open(t.Context(), h.URL+"/mcp/evening")
+		if err != nil {
+			return err
+		}
+		got, err := s.Call(t.Context(), "late-whoami", nil)
+		if err == nil && nodeOf(got) != "late" {
+			err = fmt.Errorf("it answers %s", got)
+		}
+		return err
+	})
 	// What the log says to type works.
 	look := regexp.MustCompile(`redis-cli -h (\S+) -p (\d+)`).FindStringSubmatch(h.Log.String())
 	if look == nil {

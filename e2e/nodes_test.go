@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +35,12 @@ func scratch(t *testing.T, id string, most, warm int) harness.Server {
 func plain(t *testing.T, name string) harness.Server {
 	t.Helper()
 	return harness.Server{Command: harness.FixtureBinary(t), Env: map[string]string{"FIXTURE_NAME": name}}
+}
+
+// plainMarked is plain for a settings file that is rewritten.
+func plainMarked(t *testing.T, name string) harness.Server {
+	t.Helper()
+	return harness.Marked(harness.Servers{name: plain(t, name)})[name]
 }
 
 // everythingSSE starts npm's server-everything over the older HTTP+SSE transport.
@@ -84,6 +91,8 @@ func TestKindsOfServersAndNodes(t *testing.T) {
 		}
 		f.browsers(t)
 	})
+	t.Run("crash", f.crashedComesBack)
+	t.Run("a hundred servers", f.hundredServers)
 	t.Run("reload", f.reload)
 	t.Run("join", f.join)
 	t.Run("coordinator with servers", f.coordinatorWithServers)
@@ -223,6 +232,70 @@ func (f *kindsOfNodes) idleProcessEnds(t *testing.T) {
 	}
 }
 
+// crashedComesBack wants a server that ends by itself to be started again, and its session to go on.
+func (f *kindsOfNodes) crashedComesBack(t *testing.T) {
+	s := harness.MustOpen(t, f.Front.URL+"/mcp/plain")
+	_, pid := pidOf(t, s, toolWhoami)
+	_, err := s.Call(t.Context(), "crash", nil)
+	var rpc *harness.RPCError
+	if !errors.As(err, &rpc) || rpc.Code != 1001 {
+		t.Errorf("the call that ended the server = %v, want error 1001", err)
+	}
+	harness.Eventually(t, 20*time.Second, "the server is back", func() error {
+		_, err := s.Call(t.Context(), toolWhoami, nil)
+		return err
+	})
+	if _, again := pidOf(t, s, toolWhoami); again == pid {
+		t.Errorf("process %d answers although it has ended", pid)
+	}
+}
+
+// hundredServers starts a node with a hundred servers, of which two cannot start and one is
+// not to: the log tells how it goes, and the API what is wrong.
+func (f *kindsOfNodes) hundredServers(t *testing.T) {
+	off := false
+	o := harness.NodeOptions{ID: "node-many", Servers: harness.Servers{}}
+	for i := range 98 {
+		o.Servers[fmt.Sprintf("s-%02d", i+1)] = plain(t, "many")
+	}
+	h := f.StartNode(harness.NodeOptions{ID: o.ID, Servers: with(o.Servers, harness.Servers{
+		"bad-exit": {Command: harness.FixtureBinary(t), Args: []string{"-fail-start"}},
+		"bad-path": {Command: "/nowhere/to/be/found"},
+		"off":      {Command: harness.FixtureBinary(t), Enabled: &off},
+	})})
+	f.WaitActive(o)
+	h.Log.WaitFor(t, 20*time.Second, "starting servers", "servers=100", "disabled=1")
+	h.Log.WaitFor(t, 20*time.Second, "servers have been started", "ready=98", "bad-exit", "bad-path")
+	for server, why := range map[string]string{"bad-exit": "told not to start", "bad-path": "/nowhere/to/be/found"} {
+		checkShape(t, f.Coordinators[0], "/servers/"+server+"/replicas", "error", `"status":"failed"`, why)
+	}
+	tools, err := harness.MustOpen(t, f.Front.URL+"/mcp").Tools(t.Context())
+	if err != nil || !slices.Contains(tools, "s-98-whoami") {
+		t.Errorf("Tools = %s, %v, want s-98's among them", brief(tools), err)
+	}
+	for _, tool := range tools {
+		if strings.HasPrefix(tool, "off-") || strings.HasPrefix(tool, "bad-") {
+			t.Errorf("Tools shows %s, of a server that does not run", tool)
+		}
+	}
+	children := harness.Descendants(h.Pid())
+	if len(children) != 98 {
+		t.Errorf("the node has %d processes, want 98", len(children))
+	}
+	if err := h.Stop(); err != nil {
+		t.Error(err)
+	}
+	checkGone(t, o.ID, children)
+	f.WaitNodeStatus(o.ID, "", 15*time.Second)
+}
+
+// with is two sets of servers together.
+func with(a, b harness.Servers) harness.Servers {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
 // chromium is Debian's.
 const chromium = "/usr/bin/chromium"
 
@@ -283,8 +356,7 @@ func (f *kindsOfNodes) reload(t *testing.T) {
 		servers := settings["mcpServers"].(map[string]any)
 		delete(servers, "going")
 		servers["plain"].(map[string]any)["env"].(map[string]any)["FIXTURE_NAME"] = "changed"
-		name, value := harness.MarkerEnv()
-		servers["added"] = harness.Server{Command: harness.FixtureBinary(t), Env: map[string]string{"FIXTURE_NAME": "added", name: value}}
+		servers["added"] = plainMarked(t, "added")
 	})
 	harness.Eventually(t, 20*time.Second, "the new server is everywhere, and the one taken out nowhere", func() error {
 		for _, co := range f.Coordinators {

@@ -35,7 +35,8 @@ const dullTools = 1100
 
 // referenceFleet is the reference servers on three nodes behind three coordinators, and what makes
 // an endpoint over them difficult: a server whose name begins with another's, one with more
-// tools than a page holds, and one on a single node that can be taken away.
+// tools than a page holds, one that offers the resources of another, and one on a single node
+// that can be taken away.
 type referenceFleet struct {
 	*harness.Cluster
 	files string        // the folder that filesystem may read, with hello.txt
@@ -62,6 +63,7 @@ func startReferenceFleet(t *testing.T) *referenceFleet {
 		servers["paging"] = harness.Server{Command: harness.FixtureBinary(t), Args: []string{"-tools", strconv.Itoa(dullTools)}}
 		if id == "node-2" {
 			servers["solo"] = harness.Server{Type: "streamable-http", URL: "http://" + addr + "/mcp"}
+			servers["more"] = servers["everything"] // the same resources once more
 		}
 		nodes = append(nodes, harness.NodeOptions{ID: id, Servers: servers})
 	}
@@ -114,6 +116,7 @@ func TestReferenceServersThroughEveryClient(t *testing.T) {
 	}
 	t.Run("same order everywhere", f.sameEverywhere)
 	t.Run("cursors", f.cursorsHold)
+	t.Run("one owner", f.resourcesHaveOneOwner)
 	t.Run("groups", f.groupsByREST)
 	t.Run("server away", f.serverAway) // takes "solo" away
 	checkSpread(t, f.Front, 3)

@@ -49,6 +49,7 @@ func TestOneFleetThroughManyFronts(t *testing.T) {
 	nodes = append(nodes, harness.NodeOptions{ID: "node-4", Servers: harness.Servers{"other": local}})
 	f.Cluster = harness.StartCluster(t, harness.Options{
 		Secret: "a-secret-of-the-tests", Nodes: nodes, Env: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + f.traces.url},
+		Args: []string{"--log-level", "debug", "--log-format", "json"}, // all there is to be searched for secrets
 	})
 
 	t.Run("weights", f.weightsHold)
@@ -74,6 +75,7 @@ func TestOneFleetThroughManyFronts(t *testing.T) {
 	t.Run("metrics", f.metricsAreThere)
 	t.Run("openapi", f.openAPI)
 	t.Run("events", f.eventsGoOn)
+	t.Run("log", f.logIsJSON)
 	t.Run("explain a move", f.explainTellsMoves) // kills node-1
 	t.Run("cookie of a dead node", func(t *testing.T) {
 		front, hubs := f.StartFront("cookie-late", 1, sticky(harness.Object{"strategy": "cookie"}))

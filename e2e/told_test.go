@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -50,11 +51,13 @@ func startCollector(t *testing.T) *collector {
 	return c
 }
 
+// clientTrace is the trace that a client begins.
+const clientTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
 // tracesReachServers wants the client's trace to go on at a server over HTTP, by its header,
 // and at one over stdio, by _meta, and its spans to reach the collector.
 func (f *manyFronts) tracesReachServers(t *testing.T) {
-	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	const parent = "00-" + trace + "-00f067aa0ba902b7-01"
+	const trace, parent = clientTrace, "00-" + clientTrace + "-00f067aa0ba902b7-01"
 	for _, path := range []string{"/mcp/fixture", "/mcp/local", "/mcp"} {
 		s := harness.NewSession(f.Front.URL + path)
 		s.Header.Set("Traceparent", parent)
@@ -275,4 +278,19 @@ func (f *manyFronts) eventsGoOn(t *testing.T) {
 		t.Error(err)
 	}
 	group(http.MethodDelete, "seen", http.StatusOK)
+}
+
+// logIsJSON wants every line of every log to be one object that says when, how bad and what.
+func (f *manyFronts) logIsJSON(t *testing.T) {
+	for _, h := range append(slices.Clone(f.Coordinators), slices.Collect(maps.Values(f.Nodes))...) {
+		if h.Log.Count(`"mcphub has started"`) != 1 {
+			t.Errorf("%s does not say once that it has started:\n%s", h.Name, h.Log.Tail(10))
+		}
+		for line := range strings.Lines(h.Log.String()) {
+			var entry struct{ Time, Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Time == "" || entry.Level == "" || entry.Msg == "" {
+				t.Errorf("%s: %v: %s", h.Name, err, line)
+			}
+		}
+	}
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Timing Timing
 	// Env is added to the environment of every process.
 	Env []string
+	// Args are added to the command line of every process.
+	Args []string
 	// Coordinator is laid over the settings of every coordinator: objects are merged, anything
 	// else is replaced.
 	Coordinator Object
@@ -104,7 +106,7 @@ func (c *Cluster) StartCoordinator(name string) *Hub {
 func (c *Cluster) startCoordinator(name string, over Object) *Hub {
 	c.t.Helper()
 	settings := overlay(overlay(coordinatorSettings(c.opts), c.opts.Coordinator), over)
-	h := StartHub(c.t, name, 0, WriteSettings(c.t, settings), append([]string{"REDIS_URL=" + c.Redis.URL()}, c.opts.Env...))
+	h := StartHub(c.t, name, 0, WriteSettings(c.t, settings), append([]string{"REDIS_URL=" + c.Redis.URL()}, c.opts.Env...), c.opts.Args...)
 	c.hubs = append(c.hubs, h)
 	return h
 }
@@ -135,7 +137,7 @@ func (c *Cluster) StartNode(n NodeOptions) *Hub {
 		n.Name = "Worker " + n.ID
 	}
 	settings := overlay(nodeSettings(c.opts, n, c.Front.URL), n.Settings)
-	h := startHub(c.t, cmp.Or(n.Binary, HubBinary(c.t)), n.ID, n.Port, WriteSettings(c.t, settings), c.opts.Env)
+	h := startHub(c.t, cmp.Or(n.Binary, HubBinary(c.t)), n.ID, n.Port, WriteSettings(c.t, settings), c.opts.Env, c.opts.Args...)
 	c.Nodes[n.ID] = h
 	c.hubs = append(c.hubs, h)
 	return h
