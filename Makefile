@@ -36,7 +36,7 @@ integration: ## the store's contract and the migrations on a real redis-server
 	REQUIRE_REDIS=1 go test -race -count=1 ./store/... ./migrations/...
 
 e2e: tools ## the real binary: three coordinators, three nodes, Redis, real servers and clients
-	REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 15m ./e2e
+	REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 15m ./e2e ./e2e/harness
 
 e2e-race: tools ## the same with every mcphub process under the race detector
 	REQUIRE_REDIS=1 REQUIRE_NPM=1 E2E_RACE=1 go test -count=1 -timeout 25m ./e2e

@@ -40,7 +40,7 @@ stage_unit() {
 	REQUIRE_REDIS=1 go test $race -shuffle=on -count=1 $(unit_packages)
 }
 
-stage_e2e() { REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 15m ./e2e; }
+stage_e2e() { REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 15m ./e2e ./e2e/harness; }
 
 stage_browser() { REQUIRE_BROWSER=1 go test -count=1 -timeout 10m ./e2e/browser; }
 
