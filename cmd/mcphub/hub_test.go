@@ -91,6 +91,7 @@ func TestGroupsKeysAndCookiesOfAHub(t *testing.T) {
 	t.Run("keys", func(t *testing.T) { keysOfAHub(t, a, b) })
 	t.Run("groups", func(t *testing.T) { groupsOfAHub(t, a, b) })
 	t.Run("cookies", func(t *testing.T) { cookiesOfAHub(t, a, b) })
+	t.Run("events", func(t *testing.T) { eventsOfAHub(t, a, b) })
 	t.Run("views", func(t *testing.T) { viewsOfAHub(t, a, b) })
 }
 
@@ -176,6 +177,19 @@ func cookiesOfAHub(t *testing.T, a, b string) {
 	first := ask(t, a+"/mcp/child", opsKey, "", initialize)
 	if c := first.header.Get("Set-Cookie"); first.status != 200 || !strings.HasPrefix(c, "MCPHUB_NODE=node-") {
 		t.Errorf("without a cookie = %d, Set-Cookie %q", first.status, c)
+	}
+}
+
+// What happens at one coordinator is seen by who follows the other.
+func eventsOfAHub(t *testing.T, a, b string) {
+	follower := start(t, nil, "events", "-f", "-n", "1", "--url", b)
+	follower.until(t, "the last event", func() bool { return follower.stdout.String() != "" })
+	if got := command(t, nil, "", "groups", "create", "seen", "child", "--url", a); got.code != exitOK {
+		t.Fatalf("groups create = %+v", got)
+	}
+	follower.until(t, "the event of the group", func() bool { return strings.Contains(follower.stdout.String(), "group seen was made: 1 servers") })
+	if code := follower.stop(t); code != exitOK {
+		t.Errorf("exit %d after an interrupt", code)
 	}
 }
 
