@@ -18,7 +18,7 @@ if [ "${1:-}" = --inside ]; then # in the private engine's namespace
   ./standin.sh haproxy haproxy:3.0-alpine
   ./standin.sh golang golang:1.26-alpine
   ./standin.sh node node:22-bookworm-slim
-  exec go test -count=1 -timeout 10m "$@" ./...
+  exec go test -count=1 -timeout 20m "$@" ./...
 fi
 
 if docker version >/dev/null 2>&1; then

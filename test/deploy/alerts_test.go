@@ -64,8 +64,6 @@ mcphub_nodes{job="hub",instance="a",state="unhealthy"} 0x30
 mcphub_nodes{job="hub",instance="b",state="active"} 3x30
 mcphub_nodes{job="hub",instance="b",state="unhealthy"} 0x30
 mcphub_replicas{job="hub",instance="a",server="s",status="ready"} 2x30
-mcphub_replicas{job="hub",instance="a",server="s",status="full"} 0x30
-mcphub_replicas{job="hub",instance="a",server="s",status="failed"} 0x30
 mcphub_build_info{job="hub",instance="a",version="1"} 1x30
 mcphub_build_info{job="hub",instance="b",version="1"} 1x30
 mcphub_requests_total{job="hub",instance="a",scope_kind="all",method_kind="call",code="200"} 0+600x30
@@ -88,7 +86,8 @@ mcphub_node_server_restarts_total{job="nodes",instance="n",server="s"} 0x30
 mcphub_node_lease_seconds{job="nodes",instance="n"} 12x30
 `
 
-// unhealthy says for each alert what is other than in a healthy fleet when it has to fire.
+// unhealthy says for each alert what is other than in a healthy fleet when it has to fire. A series
+// without samples is not there, as those of mcphub_replicas that would be zero.
 var unhealthy = map[string]string{
 	"MCPHubNoReadyCoordinator": `
 		mcphub_ready{job="hub",instance="a"} 0x30
@@ -99,10 +98,10 @@ var unhealthy = map[string]string{
 		mcphub_nodes{job="hub",instance="b",state="active"} 0x30`,
 	"MCPHubUnhealthyNodes": `mcphub_nodes{job="hub",instance="b",state="unhealthy"} 1x30`,
 	"MCPHubServerDown": `
-		mcphub_replicas{job="hub",instance="a",server="s",status="ready"} 0x30
+		mcphub_replicas{job="hub",instance="a",server="s",status="ready"}
 		mcphub_replicas{job="hub",instance="a",server="s",status="failed"} 2x30`,
 	"MCPHubServerFull": `
-		mcphub_replicas{job="hub",instance="a",server="s",status="ready"} 0x30
+		mcphub_replicas{job="hub",instance="a",server="s",status="ready"}
 		mcphub_replicas{job="hub",instance="a",server="s",status="full"} 2x30`,
 	"MCPHubErrors":         `mcphub_requests_total{job="hub",instance="a",scope_kind="all",method_kind="call",code="503"} 0+30x30`,
 	"MCPHubVersionsDiffer": `mcphub_build_info{job="hub",instance="b",version="2"} 1x30`,

@@ -84,11 +84,7 @@ var commandLine = regexp.MustCompile(`(?m)^(?:    )?(?:\S+=\S+ )*(?:.* exec \S+ 
 
 // Each mcphub command in the documents is one, with the options it is given.
 func TestDocumentedCommands(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "mcphub")
-	if o := run(t, root, nil, "go", "build", "-o", bin, "./cmd/mcphub"); o.err != nil {
-		t.Fatalf("go build: %v\n%s", o.err, o.stderr)
-	}
-	found := 0
+	bin, found := mcphub(t), 0
 	for _, file := range documents {
 		for _, m := range commandLine.FindAllStringSubmatch(readFile(t, file), -1) {
 			found++
