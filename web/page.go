@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -26,8 +27,9 @@ type Config struct {
 	MaxAge time.Duration
 }
 
-// Page is the status page. It is an http.Handler for the paths of [Paths]; safe for concurrent
-// use.
+// Page is the status page. It is an http.Handler for "/", "/server", "/sessions", "/explain", what
+// their script asks for ("/fragment", "/catalog"), "/favicon.ico" and "/static/"; safe for
+// concurrent use.
 type Page struct {
 	cfg      Config
 	reader   Reader
@@ -75,11 +77,6 @@ func New(cfg Config, reader Reader, log *slog.Logger) *Page {
 		p.mux.HandleFunc(pattern, h)
 	}
 	return p
-}
-
-// Paths are the patterns, in the form of http.ServeMux, that a server should hand to the page.
-func Paths() []string {
-	return []string{"/{$}", "/fragment", "/server", "/catalog", "/sessions", "/explain", "/favicon.ico", "/static/"}
 }
 
 // policy is the Content-Security-Policy of every answer: nothing from elsewhere, nothing
@@ -174,15 +171,14 @@ func (p *Page) renderLive(l *look) ([]byte, error) {
 // serverPage is one server.
 type serverPage struct {
 	Server  serverView
-	Learned bool
-	Catalog catalogPart
+	Catalog *catalogPart // nil where the script has it already
 }
 
 // serveServer serves the page of one server, with its catalog, or the part of it that changes.
 func (p *Page) serveServer(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Query().Get("name")
 	l := p.look(r.Context())
-	body := serverPage{Learned: l.snapshot != nil}
+	var body serverPage
 	for _, s := range newServerViews(l.nodes()) {
 		if s.ID == name {
 			body.Server = s
@@ -192,12 +188,12 @@ func (p *Page) serveServer(w http.ResponseWriter, r *http.Request) {
 		p.renderFailure(w, r, http.StatusNotFound, "No node has a server of that name.")
 		return
 	}
-	if len(body.Server.Catalogs) > 0 {
-		body.Catalog = p.catalogPart(r, body.Server.Catalogs[0].Digest)
-	}
 	if r.URL.Query().Has("part") {
 		p.render(w, r, http.StatusOK, "server-live", body)
 		return
+	}
+	if c := body.Server.Catalogs; len(c) > 0 {
+		body.Catalog, _ = p.catalogPart(r, c[0].Digest)
 	}
 	v := p.page(name, "servers")
 	v.Source, v.Every, v.Reload = "server?part&name="+url.QueryEscape(name), everyFast, true
@@ -211,14 +207,24 @@ type catalogPart struct {
 	Err string
 }
 
-func (p *Page) catalogPart(r *http.Request, digest string) catalogPart {
+// catalogPart reads a catalog. The status is that of an answer that holds nothing else.
+func (p *Page) catalogPart(r *http.Request, digest string) (part *catalogPart, status int) {
 	v, err := p.catalogs.view(r.Context(), store.Digest(digest))
-	return catalogPart{v, text(err)}
+	v.Digest = digest
+	switch {
+	case err == nil:
+		return &catalogPart{catalogView: v}, http.StatusOK
+	case errors.Is(err, store.ErrNotFound):
+		return &catalogPart{v, "it is not in Redis; the nodes send it again with their heartbeats"}, http.StatusNotFound
+	default:
+		return &catalogPart{v, err.Error()}, http.StatusServiceUnavailable
+	}
 }
 
 // serveCatalog serves what a server offers, for the script to put in place.
 func (p *Page) serveCatalog(w http.ResponseWriter, r *http.Request) {
-	p.render(w, r, http.StatusOK, "catalog", p.catalogPart(r, r.URL.Query().Get("digest")))
+	part, status := p.catalogPart(r, r.URL.Query().Get("digest"))
+	p.render(w, r, status, "catalog", part)
 }
 
 // failureView is a page that says why there is no other.

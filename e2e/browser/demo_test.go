@@ -131,6 +131,31 @@ func TestServerIsOpened(t *testing.T) {
 	tb.sees("h1", "Server counter")
 	tb.sees("#offers", names...)
 	tb.sees("#replicas", "demo-1", "demo-2", "demo-3", "ready")
+	asked := tb.asked("/catalog?")
+	tb.refreshed("/server?part")
+	tb.sees("#offers", names...)
+	if n := tb.asked("/catalog?"); n != asked {
+		t.Errorf("the page of a server, which came with the catalog, loads it %d times", n-asked)
+	}
+}
+
+// What cannot be loaded when a row is opened is there as soon as it can.
+func TestCatalogComesLate(t *testing.T) {
+	findBrowser(t)
+	hub := startDemo(t)
+	tb := openBrowser(t, hub.URL)
+	tb.open("/")
+	tb.sees("#pulse", "live")
+	tb.block("*://*:*/catalog*", true)
+	counter := row("server", "counter")
+	tb.click(counter + " summary")
+	tb.refreshed("/fragment")
+	tb.sees(counter+" .inside", "What counter offers: tools, prompts and resources")
+	tb.block("*://*:*/catalog*", false)
+	tb.sees(counter+" .inside", "increment", "whoami")
+	if n := tb.asked("/catalog?"); n < 2 {
+		t.Errorf("the catalog was asked for %d times; it was to fail once at least", n)
+	}
 }
 
 // explanation is the part of REST's answer that the page shows too.

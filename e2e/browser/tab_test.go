@@ -257,6 +257,15 @@ func (tb *tab) scheme(name string) {
 	}
 }
 
+// block keeps the page from loading what a pattern matches, or no longer.
+func (tb *tab) block(pattern string, block bool) {
+	tb.t.Helper()
+	_, err := chromedp.Call(tb.ctx, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{{URLPattern: pattern, Block: block}}})
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+}
+
 // picture keeps a picture of what is in the window where E2E_ARTIFACTS says.
 func (tb *tab) picture(name string) {
 	tb.t.Helper()

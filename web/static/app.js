@@ -16,10 +16,9 @@
 
   const get = async (address) => {
     const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(8000) });
-    if (!answer.ok) throw new Error("HTTP " + answer.status);
     const box = document.createElement("template");
     box.innerHTML = await answer.text(); // escaped by the server's templates
-    return box.content;
+    return { ok: answer.ok, status: answer.status, content: box.content };
   };
 
   // What belongs to the reader, not to the server.
@@ -66,22 +65,25 @@
     const loaded = old.dataset.loaded;
     const same = old.dataset.load === now.dataset.load;
     sameAttributes(old, now);
-    if (loaded && same) {
-      old.dataset.loaded = loaded; // what was fetched into it stays
+    if (!old.dataset.load) {
+      morph(old, now);
       return;
     }
-    morph(old, now);
-    if (loaded) fill(old);
+    if (loaded && same) old.dataset.loaded = loaded; // what was fetched into it stays
+    else morph(old, now);
+    if (old.dataset.loaded !== "yes" && !old.closest("details:not([open])")) fill(old);
   };
 
-  // Fetches what an opened row has to show.
+  // Fetches what a part of the page has to show. What is only a reason is asked for again.
   const fill = async (el) => {
-    if (!el || el.dataset.loaded) return;
+    if (el.dataset.loaded === "yes") return;
     el.dataset.loaded = "yes";
     try {
-      el.replaceChildren(await get(el.dataset.load));
+      const part = await get(el.dataset.load);
+      el.replaceChildren(part.content);
+      if (!part.ok) el.dataset.loaded = "again";
     } catch {
-      delete el.dataset.loaded; // the link in it still leads there; opening again tries again
+      el.dataset.loaded = "again";
     }
   };
   live.addEventListener("toggle", (e) => {
@@ -97,9 +99,10 @@
   const refresh = async () => {
     try {
       const next = await get(live.dataset.source);
+      if (!next.ok) throw new Error("HTTP " + next.status);
       lastGood = Date.now();
       say("good", "live");
-      if (!selecting()) morph(live, next);
+      if (!selecting()) morph(live, next.content);
     } catch {
       const s = Math.round((Date.now() - lastGood) / 1000);
       say("bad", "no answer for " + s + " s, still trying");
