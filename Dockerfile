@@ -18,8 +18,8 @@ ARG NODE_IMAGE=node:22-bookworm-slim
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
 # The modules, in a layer that survives changes of the code; not asked for where they are vendored.
-# The pattern makes the copy optional.
-COPY go.mod go.sum vendor/modules.tx[t] ./
+# The pattern makes the copy optional; it is in the folder, since BuildKit looks for a plain one.
+COPY go.mod go.sum vendo[r]/modules.txt ./
 RUN [ -f modules.txt ] || go mod download
 COPY . .
 ARG VERSION=dev
