@@ -98,7 +98,7 @@ func TestJoinRefusals(t *testing.T) {
 		"Basic":             {secret, joinRequest("POST", "{}", "Authorization", "Basic "+secret), nil, 401, "Bearer"},
 		"from elsewhere":    {"", joinRequest("POST", "{}", "From", "10.0.0.9:5000"), nil, 403, "set cluster.secret"},
 		"by another name":   {"", joinRequest("POST", "{}", "Host", "evil.test:3001"), nil, 403, "set cluster.secret"},
-		"by a page":         {"", joinRequest("POST", "{}", "Origin", "http://localhost:3001"), nil, 403, "set cluster.secret"},
+		"by a page":         {"", joinRequest("POST", "{}", "Origin", "http://localhost:3001"), nil, 403, "no web page"},
 		"by a page's image": {"", joinRequest("POST", "", "Sec-Fetch-Site", "cross-site"), nil, 403, "set cluster.secret"},
 		"by a proxy":        {"", joinRequest("POST", "{}", "X-Forwarded-For", "127.0.0.1"), nil, 403, "set cluster.secret"},
 		"a form":            {"", joinRequest("POST", "{}", "Content-Type", "text/plain"), nil, 415, "application/json"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -39,7 +40,7 @@ func TestRequestsAreCountedAndTraced(t *testing.T) {
 			post(`{"jsonrpc":"2.0","id":8,"method":"prompts/list"}`)
 			post(tool("9", "die", ""))
 			eventually(t, "the outcomes", func() bool {
-				text := r.metrics(t, "").body
+				text := r.metrics(t).body
 				for _, want := range []string{
 					`mcphub_node_calls_total{outcome="ok",server="alpha"} 1`, `mcphub_node_calls_total{outcome="error",server="alpha"} 1`,
 					`mcphub_node_calls_total{outcome="lost",server="alpha"} 1`, `mcphub_node_call_seconds_count{server="alpha"} 3`,
@@ -54,37 +55,75 @@ func TestRequestsAreCountedAndTraced(t *testing.T) {
 	}
 }
 
-func (r *rig) metrics(t *testing.T, origin string) *answer {
+func (r *rig) health(t *testing.T) *answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.web.URL+"/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(t, req)
+}
+
+func (r *rig) metrics(t *testing.T) *answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.web.URL+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if origin != "" {
-		req.Header.Set("Origin", origin)
 	}
 	return do(t, req)
 }
 
 func TestMetricsAreForProgramsNearby(t *testing.T) {
 	r := startRig(t, nil, fake("alpha"))
-	if a := r.metrics(t, ""); a.status != http.StatusNotFound {
+	if a := r.metrics(t); a.status != http.StatusNotFound {
 		t.Errorf("without metrics = %d %s", a.status, a.body)
 	}
 	r = startRig(t, func(c *Config) { c.Metrics = telemetry.NewRegistry("test").Handler() }, fake("alpha"))
-	if a := r.metrics(t, ""); a.status != http.StatusOK || !strings.Contains(a.body, "mcphub_build_info") {
+	if a := r.metrics(t); a.status != http.StatusOK || !strings.Contains(a.body, "mcphub_build_info") {
 		t.Errorf("metrics = %d", a.status)
-	}
-	if a := r.metrics(t, "http://evil.example"); a.status != http.StatusForbidden {
-		t.Errorf("for a web page = %d, want 403", a.status)
 	}
 	for addr, want := range map[string]int{"203.0.113.7:1": http.StatusForbidden, "10.0.0.7:1": http.StatusOK, "[::1]:1": http.StatusOK, "nonsense": http.StatusForbidden} {
 		req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		req.RemoteAddr = addr
+		req.RemoteAddr, req.Host = addr, "localhost:3001"
 		w := httptest.NewRecorder()
 		r.node.Handler().ServeHTTP(w, req)
 		if w.Code != want {
 			t.Errorf("from %s = %d, want %d", addr, w.Code, want)
 		}
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{
+		"10.0.0.7:3001": 200, "[fd00::1]:3001": 200, "localhost:3001": 200, "node-1:3001": 200, "node-1.mcp.svc.cluster.local": 200, "node-1.lan:3001": 200,
+		machine + ":3001": 200, "rebound.example": 403, "rebound.example:3001": 403, "10.0.0.7.rebound.example:3001": 403, "127.0.0.1.example.": 403, "": 403,
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		req.RemoteAddr, req.Host = "127.0.0.1:4000", host
+		w := httptest.NewRecorder()
+		r.node.Handler().ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("under the name %q = %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+// Whatever a page asks of a node is refused, before anything is looked at.
+func TestNodeIsNotForPages(t *testing.T) {
+	r := startRig(t, nil, fake("alpha"))
+	for _, call := range []string{"GET /health", "GET /metrics", "POST /api/node/challenge", "POST /api/node/join", "POST /mcp/alpha", "DELETE /mcp/alpha", "GET /mcp/alpha"} {
+		method, path, _ := strings.Cut(call, " ")
+		req, err := http.NewRequestWithContext(t.Context(), method, r.web.URL+path, strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", "http://evil.example")
+		if a := do(t, req); a.status != http.StatusForbidden || !strings.Contains(a.body, "no web page") {
+			t.Errorf("%s by a page = %d %s, want 403", call, a.status, a.body)
+		}
+	}
+	if a := r.health(t); a.status != http.StatusOK {
+		t.Errorf("GET /health by a program = %d %s", a.status, a.body)
 	}
 }
