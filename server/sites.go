@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
 // sites knows which hosts and origins belong here. Without it any page that a person opens
@@ -56,28 +58,13 @@ func (s sites) check(r *http.Request, trusting bool) *problem {
 // listed looks for the host with and without its port.
 func (s sites) listed(host string) bool {
 	host = strings.ToLower(host)
-	return s.hosts[host] || s.hosts[hostname(host)]
+	return s.hosts[host] || s.hosts[wire.Hostname(host)]
 }
-
-// local are endings of names that no one can register in the public DNS.
-var local = []string{".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc"}
 
 // ours says whether a host is one that a stranger cannot make point here: an address, a name of
 // one label or of a private network, or this machine's own.
 func (s sites) ours(host string) bool {
-	name := strings.ToLower(strings.TrimSuffix(hostname(host), "."))
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		return true
-	}
-	if name == s.machine || !strings.Contains(name, ".") {
-		return true
-	}
-	for _, end := range local {
-		if strings.HasSuffix(name, end) {
-			return true
-		}
-	}
-	return false
+	return wire.PrivateHost(host) || strings.EqualFold(strings.TrimSuffix(wire.Hostname(host), "."), s.machine)
 }
 
 func (s sites) belongs(origin, host string) bool {
@@ -120,20 +107,10 @@ func onLoopback(r *http.Request) bool {
 
 // isLoopback says whether host[:port] names this machine's loopback.
 func isLoopback(host string) bool {
-	name := hostname(host)
+	name := wire.Hostname(host)
 	if strings.EqualFold(name, "localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	return err == nil && addr.Unmap().IsLoopback()
-}
-
-// hostname takes the port off.
-func hostname(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') && strings.IndexByte(host, ':') == i {
-		return host[:i]
-	} else if i > 0 && host[i-1] == ']' {
-		return host[:i]
-	}
-	return host
 }
