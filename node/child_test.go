@@ -197,7 +197,7 @@ func TestWriteToAChildThatHasExitedNamesTheExit(t *testing.T) {
 	for range 20 {
 		ended := make(chan error, 1)
 		c, err := startChild(childSpec{
-			command: os.Args[0], env: []string{"FAKE_SERVER=1", "FAKE_MODE=exit"}, writeTimeout: time.Second, grace: time.Second,
+			command: os.Args[0], env: []string{"FAKE_SERVER=1", "FAKE_MODE=exit"}, writeTimeout: 30 * time.Second, grace: time.Second,
 		}, func([]byte) {}, func(err error) { ended <- err })
 		if err != nil {
 			t.Fatal(err)

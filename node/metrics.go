@@ -3,11 +3,12 @@ package node
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
 // serveMetrics answers Prometheus, from loopback and private addresses only: a node has no admins
@@ -32,30 +33,9 @@ func (n *Node) serveMetrics(c echo.Context) error {
 	return nil
 }
 
-// privateNames are endings of names that no one can register in the public DNS.
-var privateNames = []string{".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc"}
-
-// ownHost says whether a Host is one that a stranger cannot make point here: an address, a name of
-// one label or of a private network, or this machine's own.
-func ownHost(hostport string) bool {
-	u := url.URL{Host: hostport}
-	name := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if _, err := netip.ParseAddr(name); err == nil {
-		return true
-	}
-	if name == "" {
-		return false
-	}
-	if machine, err := os.Hostname(); err == nil && name == strings.ToLower(machine) {
-		return true
-	}
-	if !strings.Contains(name, ".") {
-		return true
-	}
-	for _, end := range privateNames {
-		if strings.HasSuffix(name, end) {
-			return true
-		}
-	}
-	return false
+// ownHost says whether a Host is one that a stranger cannot make point here, or this machine's own.
+func ownHost(host string) bool {
+	machine, err := os.Hostname()
+	name := strings.TrimSuffix(wire.Hostname(host), ".")
+	return wire.PrivateHost(host) || err == nil && strings.EqualFold(name, machine)
 }

@@ -18,7 +18,7 @@ func PrivateHost(host string) bool {
 		return true
 	}
 	if !strings.Contains(name, ".") {
-		return true
+		return name != ""
 	}
 	for _, end := range local {
 		if strings.HasSuffix(name, end) {

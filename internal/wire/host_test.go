@@ -6,7 +6,7 @@ func TestPrivateHost(t *testing.T) {
 	for host, want := range map[string]bool{
 		"127.0.0.1:3000": true, "[::1]:3000": true, "::1": true, "10.0.0.7": true, "203.0.113.7": true, "node-1": true, "node-1:3001": true,
 		"localhost": true, "node.mcphub.svc": true, "box.LOCAL:80": true, "box.lan.": true,
-		"evil.example": false, "evil.example:3001": false, "127.0.0.1.evil.example": false, "local.evil.example.": false,
+		"": false, "evil.example": false, "evil.example:3001": false, "127.0.0.1.evil.example": false, "local.evil.example.": false,
 	} {
 		if got := PrivateHost(host); got != want {
 			t.Errorf("PrivateHost(%q) = %v, want %v", host, got, want)
