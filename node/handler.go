@@ -40,8 +40,18 @@ func newHandler(n *Node) http.Handler {
 	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
 	e.GET("/metrics", n.serveMetrics)
-	return e
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Origin"]) > 0 {
+			_ = fail(w, http.StatusForbidden, notForPages) // the caller may have gone
+			return
+		}
+		e.ServeHTTP(w, r)
+	})
 }
+
+// notForPages is said to browsers. Pages name their origin with every POST, and with a GET that
+// goes elsewhere; coordinators, probes and Prometheus never do.
+const notForPages = "a node serves coordinators, and no web page"
 
 func (n *Node) serveHealth(c echo.Context) error {
 	health := map[string]string{"status": "ok", "id": string(n.cfg.ID)}
