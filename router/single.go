@@ -45,8 +45,9 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 		if fail == nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			return nil // the client has gone
+		if ctx.Err() != nil { // the client has gone
+			st.takeBack(ctx, c, fail)
+			return nil
 		}
 		reason, st.not = fail.reason, st.not.fail(fail)
 		if fail.full != nil {
@@ -101,6 +102,7 @@ type starter struct {
 	f      *wire.Frame
 	server store.ServerID
 	random sid
+	tok    Token // what the last node was given
 	not    exclusion
 }
 
@@ -130,6 +132,7 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	if err != nil {
 		return nil, err
 	}
+	st.tok = tok
 	sessions, placed := -1, false
 	r.loads.begin(c.node, c.server)
 	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
@@ -163,6 +166,14 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	placed = true
 	st.remember(ctx, tok, c, &resp)
 	return nil, st.answer(w, c, a, raw, tok.text)
+}
+
+// takeBack ends on its node a session that may have been begun there, and of which nobody will
+// know: where each session has a process it would keep one until it has been idle for too long.
+func (st *starter) takeBack(ctx context.Context, c *Candidate, fail *failure) {
+	if !fail.state.NotRun() {
+		st.r.closeUpstream(ctx, &session{tok: st.tok}, st.server, store.Binding{Node: c.Node, Epoch: c.Epoch})
+	}
 }
 
 // remember makes the session known here and to the other coordinators.

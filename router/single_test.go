@@ -1,8 +1,10 @@
 package router
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -233,6 +235,35 @@ func TestInitializeAnsweredAsStream(t *testing.T) {
 	}
 	if rec, _ := w.store.get(mustToken(t, w.rs[0], p.session()).SessionID()); rec.Era != "2025-06-18" {
 		t.Errorf("era = %q, want what the server negotiated", rec.Era)
+	}
+}
+
+// Where each session has a process, one that nobody knows of would keep its own.
+func TestClientGoneDuringInitialize(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	n := w.nodes[0]
+	begun := make(chan struct{})
+	n.setHook(func(_ http.ResponseWriter, req *http.Request, f *wire.Frame) bool {
+		if f.Method != "initialize" {
+			return false
+		}
+		n.answer(httptest.NewRecorder(), testServer, req.Header.Get(wire.HeaderSession), f)
+		close(begun)
+		<-req.Context().Done()
+		return true
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() {
+		over <- w.rs[0].Carry(ctx, httptest.NewRecorder(), Request{HTTPMethod: http.MethodPost, Scope: testServer, Body: []byte(message("1", "initialize", initParams))})
+	}()
+	<-begun
+	leave()
+	if err := <-over; err != nil {
+		t.Errorf("err = %v, want nil: there is nobody to tell", err)
+	}
+	if sessions, deletes := n.held(); sessions != 0 || deletes != 1 {
+		t.Errorf("the node holds %d sessions after %d ends, want none after 1", sessions, deletes)
 	}
 }
 
