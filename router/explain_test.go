@@ -73,6 +73,9 @@ func TestExplainAgreesWithCalls(t *testing.T) {
 			if m.Moves != (home == "node-1") || m.Share != 0.25 || m.To == "" || (m.To == "node-1") || (!m.Moves && m.To != home) {
 				t.Fatalf("replica %d: without node-1, home %s: %+v", i, home, m)
 			}
+			if strings.Contains(m.Reason, "not used this server") {
+				t.Fatalf("replica %d: the session is bound, and it is said that %s", i, m.Reason)
+			}
 		}
 		all = append(all, told{session: session, at: string(home)})
 	}

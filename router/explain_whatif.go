@@ -21,7 +21,7 @@ func (r *Router) thinkAway(snap *store.Snapshot, all []located, id store.NodeID,
 	}
 	rest := slices.Delete(slices.Clone(all), at, at+1)
 	if q.place.Node == id {
-		q.place = store.Binding{}
+		q.place, q.existing = store.Binding{}, false // it has used the server, so decide shall not say otherwise
 	}
 	m.Rule, m.To, m.Reason = r.decide(snap, r.weigh(rest, q), q)
 	m.Moves = m.To != now.Choice && m.To != "" && now.Choice != "" && !r.cfg.NoSticky
