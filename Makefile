@@ -12,7 +12,7 @@ FUZZTIME ?= 60s
 # Compose as a part of docker, or as the program of its own that Debian has.
 COMPOSE  ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help build demo test unit race integration e2e e2e-race conformance bench fuzz cover lint fmt tidy generate tools containers validate image up down clean
+.PHONY: help build demo test unit race integration e2e e2e-race browser conformance bench fuzz cover lint fmt tidy generate tools containers validate image up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ e2e: tools ## the real binary: three coordinators, three nodes, Redis, real serv
 
 e2e-race: tools ## the same with every mcphub process under the race detector
 	REQUIRE_REDIS=1 REQUIRE_NPM=1 E2E_RACE=1 go test -count=1 -timeout 25m ./e2e
+
+browser: tools ## the status page in a real browser
+	@test/install.sh chromium
+	REQUIRE_BROWSER=1 go test -count=1 -timeout 10m ./e2e/browser
 
 conformance: tools ## the official conformance suite through the hub, beside the same server direct
 	REQUIRE_REDIS=1 REQUIRE_NPM=1 go test -count=1 -timeout 10m -v ./e2e/conformance

@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-all=(install format vet lint unit e2e conformance fuzz generated deploy tidy)
+all=(install format vet lint unit e2e browser conformance fuzz generated deploy tidy)
 stages=("$@")
 [ $# -gt 0 ] || stages=("${all[@]}")
 declare -a summary
