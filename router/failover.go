@@ -57,7 +57,7 @@ func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion
 		if b, ok := s.place(from.server); ok && b.gen != from.gen {
 			return b, nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.MoveTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.moveTime(from.server))
 		defer cancel()
 		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, prefer: prefer, why: why}
 		begun := time.Now()

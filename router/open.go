@@ -16,8 +16,24 @@ const initializeHead = `{"jsonrpc":"2.0","id":"mcphub-open","method":"initialize
 
 var initialized = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 
-// openTimeout bounds each of the two messages that open a session.
-const openTimeout = 10 * time.Second
+// openTime bounds the initialize that opens a session on a replica: where each session has a
+// process, the node may have to start one first.
+func (r *Router) openTime(server *store.Server) time.Duration {
+	if server.Isolation != "" {
+		return r.cfg.StartTimeout
+	}
+	return r.cfg.OpenTimeout
+}
+
+// moveTime bounds moving a session of a server.
+func (r *Router) moveTime(server store.ServerID) time.Duration {
+	for _, l := range r.replicas(r.fleet.Snapshot(), server) {
+		if l.server.Isolation != "" {
+			return r.cfg.MoveTimeout + r.cfg.StartTimeout
+		}
+	}
+	return r.cfg.MoveTimeout
+}
 
 // open gives a node the session, under its public id and with the client's own initialize. The
 // error is a *failure if the node refused.
@@ -30,7 +46,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 		init = wideParams(init, era)
 	}
 	body := append(append([]byte(initializeHead), init...), '}')
-	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: openTimeout}
+	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: r.openTime(c.server)}
 	a, err := r.hop.send(ctx, c.node.URL, &out)
 	if err != nil {
 		_ = r.failed(ctx, c.node, err) // for what it says of the node
@@ -46,7 +62,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 	if err != nil {
 		return fmt.Errorf("initialize: %w", err)
 	}
-	out.body, out.version = initialized, era
+	out.body, out.version, out.timeout = initialized, era, r.cfg.OpenTimeout
 	if a, err = r.hop.send(ctx, c.node.URL, &out); err != nil {
 		_ = r.failed(ctx, c.node, err) // for what it says of the node
 		return err

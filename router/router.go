@@ -99,7 +99,13 @@ type Config struct {
 	ClientStall time.Duration
 	// ProbeTimeout bounds asking a node whether it lives. Zero means 1s.
 	ProbeTimeout time.Duration
-	// MoveTimeout bounds moving a session to another node. Zero means 15s.
+	// OpenTimeout bounds each of the two messages that open a session on a node. Zero means 10s.
+	OpenTimeout time.Duration
+	// StartTimeout bounds the first of them where the node may have to start a process for the
+	// session: it is to be no less than the startTimeout of such servers. Zero means 1m.
+	StartTimeout time.Duration
+	// MoveTimeout bounds moving a session to another node, with StartTimeout added where processes
+	// are started. Zero means 15s.
 	MoveTimeout time.Duration
 	// PlaceWait is how long a request waits for what is on its way: for a replica when all that
 	// exist have just failed, since a node that restarts is back under a new epoch by then, and
@@ -129,6 +135,8 @@ func (c Config) withDefaults() Config {
 	c.StreamIdle = cmp.Or(c.StreamIdle, 10*time.Minute)
 	c.ClientStall = cmp.Or(c.ClientStall, 30*time.Second)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, time.Second)
+	c.OpenTimeout = cmp.Or(c.OpenTimeout, 10*time.Second)
+	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
 	c.MoveTimeout = cmp.Or(c.MoveTimeout, 15*time.Second)
 	c.PlaceWait = cmp.Or(c.PlaceWait, 2*time.Second)
 	return c

@@ -189,7 +189,7 @@ func (r *Router) reach(ctx context.Context, s *session, server store.ServerID, n
 		if s.openAt(server, n) {
 			return nil, nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.MoveTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.moveTime(server))
 		defer cancel()
 		rec, _ := n.Server(server)
 		if err := r.open(ctx, s, server, &Candidate{Node: n.ID, Epoch: n.Epoch, node: n, server: &rec}); err != nil {
