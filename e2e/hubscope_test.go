@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,4 +255,105 @@ func (f *referenceFleet) talks(t *testing.T, s *harness.Session, co *harness.Hub
 		return fmt.Errorf("tools are %v, want %v", tools, want)
 	}
 	return nil
+}
+
+// groupsAtOnce has every coordinator change one group, all at once: the last change holds, and
+// it is the same one everywhere.
+func (f *referenceFleet) groupsAtOnce(t *testing.T) {
+	api := "/api/groups/busy"
+	admin(t, http.MethodPost, f.Front.URL+"/api/groups", map[string]any{"name": "busy", "servers": []any{}}, http.StatusCreated)
+	var wg sync.WaitGroup
+	for i, co := range f.Coordinators {
+		wg.Go(func() {
+			for n := range 20 {
+				admin(t, http.MethodPut, co.URL+api, map[string]any{"description": fmt.Sprint(i, " ", n), "servers": []any{"memory"}}, http.StatusOK)
+			}
+		})
+	}
+	wg.Wait()
+	describe := func(co *harness.Hub) string {
+		var g struct{ Description string }
+		if err := json.Unmarshal(dataOf(t, admin(t, http.MethodGet, co.URL+api, nil, http.StatusOK)), &g); err != nil {
+			t.Error(err)
+		}
+		return g.Description
+	}
+	f.within(t, "the last change", func(co *harness.Hub) error {
+		got, want := describe(co), describe(f.Coordinators[0])
+		if got != want || !strings.HasSuffix(got, " 19") {
+			return fmt.Errorf("it has %q, %s has %q", got, f.Coordinators[0].Name, want)
+		}
+		return nil
+	})
+	admin(t, http.MethodDelete, f.Front.URL+api, nil, http.StatusOK)
+}
+
+// redisAway freezes Redis: lists, groups and calls go on as they were, changes are refused,
+// and afterwards all is as before.
+func (f *referenceFleet) redisAway(t *testing.T) {
+	admin(t, http.MethodPost, f.Front.URL+"/api/groups", map[string]any{"name": "kept", "servers": []any{"memory-2"}}, http.StatusCreated)
+	f.within(t, "the group is there", func(co *harness.Hub) error {
+		_, err := harness.Open(t.Context(), co.URL+"/mcp/kept")
+		return err
+	})
+	wide, group := harness.MustOpen(t, f.Front.URL+"/mcp"), harness.MustOpen(t, f.Front.URL+"/mcp/kept")
+	before, err := wide.Tools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Redis.Freeze()
+	thaw := sync.OnceFunc(f.Redis.Thaw)
+	defer thaw()
+	for range 2 * len(f.Coordinators) {
+		if tools, err := wide.Tools(t.Context()); err != nil || !slices.Equal(tools, before) {
+			t.Errorf("Tools without Redis = %d, %v, want the %d from before", len(tools), err, len(before))
+		}
+		if got, err := wide.Call(t.Context(), "everything-echo", map[string]any{"message": "x"}); err != nil || got != "Echo: x" {
+			t.Errorf("a call without Redis = %q, %v", got, err)
+		}
+		if got, err := group.Call(t.Context(), "memory-2-whoami", nil); err != nil || nodeOf(got) == "" {
+			t.Errorf("a call in a group without Redis = %q, %v", got, err)
+		}
+	}
+	// What a client said when it began a session lies in Redis, or with the replica that it said
+	// it to: with others a call of a new session has to wait, and is told so.
+	fresh, err := harness.Open(t.Context(), f.Front.URL+"/mcp/kept")
+	if err != nil {
+		t.Fatalf("a new session in a group without Redis: %v", err)
+	}
+	answered := 0
+	for range f.Coordinators {
+		_, err := fresh.Call(t.Context(), "memory-2-whoami", nil)
+		var rpc *harness.RPCError
+		if err == nil {
+			answered++
+		} else if !errors.As(err, &rpc) || rpc.Code != 1002 || !strings.Contains(string(rpc.Data), `"retryable":true`) {
+			t.Errorf("a call in a session begun without Redis: %v, want an answer, or error 1002 to try again", err)
+		}
+	}
+	if answered == 0 {
+		t.Error("no replica answers calls in a session begun without Redis")
+	}
+	for _, co := range f.Coordinators {
+		admin(t, http.MethodPut, co.URL+"/api/groups/kept", map[string]any{"servers": []any{}}, http.StatusServiceUnavailable)
+	}
+	thaw()
+	harness.Eventually(t, 15*time.Second, "groups can be changed again", func() error {
+		status, body, err := harness.Do(t.Context(), http.MethodPut, f.Front.URL+"/api/groups/kept",
+			http.Header{"Content-Type": {"application/json"}}, strings.NewReader(`{"servers":["memory-2","memory"]}`))
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d: %s", status, body)
+		}
+		return err
+	})
+	for _, co := range f.Coordinators {
+		harness.Eventually(t, 15*time.Second, co.Name+" knows the session begun without Redis", func() error {
+			_, err := through(fresh, co, "/mcp/kept").Call(t.Context(), "memory-2-whoami", nil)
+			return err
+		})
+	}
+	admin(t, http.MethodDelete, f.Front.URL+"/api/groups/kept", nil, http.StatusOK)
+	if got, err := wide.Call(t.Context(), "everything-echo", map[string]any{"message": "x"}); err != nil || got != "Echo: x" {
+		t.Errorf("a call once Redis is back = %q, %v", got, err)
+	}
 }

@@ -258,12 +258,17 @@ func nothingForwarded(t *testing.T, front *harness.RoundRobin) {
 func keysChange(t *testing.T, front *harness.RoundRobin, hubs []*harness.Hub) {
 	kept := mustOpenWith(t, front.URL+"/mcp/local", keyServer)
 	gone := mustOpenWith(t, front.URL+"/mcp/local", keyAll)
+	narrower, wide := mustOpenWith(t, front.URL+"/mcp/team", keyGroup), mustOpenWith(t, front.URL+"/mcp", keyGroup)
+	if _, err := wide.Call(t.Context(), "local-whoami", nil); err != nil {
+		t.Error(err)
+	}
 	pids := []int{}
 	for _, h := range hubs {
 		pids = append(pids, h.Pid())
 		h.Rewrite(t, func(settings harness.Object) {
 			keys := settings["bearerKeys"].([]any)
 			keys[0] = harness.Object{"name": "later", "token": keyLater, "accessType": "all"}
+			keys[2].(map[string]any)["accessType"], keys[2].(map[string]any)["allowedServers"] = "servers", []string{"fixture"}
 		})
 	}
 	began := time.Now()
@@ -284,6 +289,16 @@ func keysChange(t *testing.T, front *harness.RoundRobin, hubs []*harness.Hub) {
 	}
 	if r, err := gone.Post(t.Context(), []byte(ping)); err != nil || r.Status != http.StatusUnauthorized {
 		t.Errorf("a session of a key that is gone = %+v, %v, want 401", r, err)
+	}
+	// A key that may use less from now on: its sessions may, too.
+	if r, err := narrower.Post(t.Context(), []byte(ping)); err != nil || r.Status != http.StatusNotFound {
+		t.Errorf("a session on a group that its key may not use any more = %+v, %v, want 404", r, err)
+	}
+	if got, err := wide.Call(t.Context(), "local-whoami", nil); err == nil {
+		t.Errorf("a call of a server that the key may not use any more = %q", got)
+	}
+	if _, err := wide.Call(t.Context(), "fixture-whoami", nil); err != nil {
+		t.Errorf("a call of a server that the key may use now: %v", err)
 	}
 	for i, h := range hubs {
 		if !h.Alive() || h.Pid() != pids[i] {

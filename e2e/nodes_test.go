@@ -12,9 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mcphub-go/mcphub/e2e/harness"
 )
@@ -84,6 +87,7 @@ func TestKindsOfServersAndNodes(t *testing.T) {
 
 	t.Run("SSE", f.overSSE)
 	t.Run("a process for each session", f.processes)
+	t.Run("a rush", f.rush)
 	t.Run("idle", f.idleProcessEnds)
 	t.Run("browsers", func(t *testing.T) {
 		if !browser {
@@ -97,6 +101,7 @@ func TestKindsOfServersAndNodes(t *testing.T) {
 	t.Run("join", f.join)
 	t.Run("coordinator with servers", f.coordinatorWithServers)
 	t.Run("versions", f.versions)
+	t.Run("isolated sessions of a killed node", f.killed) // node-1
 }
 
 // overSSE wants a server over HTTP+SSE to serve two sessions, tools and progress included.
@@ -158,13 +163,7 @@ func (f *kindsOfNodes) replica(node, server string) (r struct{ Processes, Spares
 // the limits of both nodes together to hold: three sessions on one, two on the other, and 503
 // for the sixth, until one ends.
 func (f *kindsOfNodes) processes(t *testing.T) {
-	harness.Eventually(t, harness.ReadyLimit, "the spares are there", func() error {
-		r, err := f.replica("node-1", "scratch")
-		if err == nil && r.Spares != 2 {
-			err = fmt.Errorf("%+v", r)
-		}
-		return err
-	})
+	f.settled(t)
 	var sessions []*harness.Session
 	count, pids := map[string]int{}, map[int]bool{}
 	for i := range 5 {
@@ -219,6 +218,70 @@ func (f *kindsOfNodes) processes(t *testing.T) {
 		}
 		checkGone(t, "an ended session", []int{pid})
 	}
+}
+
+// rush opens three times as many sessions at once as there is room for: as many as fit get a
+// process, nobody waits in vain, and when they have gone nothing is left but the spares.
+func (f *kindsOfNodes) rush(t *testing.T) {
+	const room, crowd = 5, 15
+	f.settled(t)
+	sessions := make([]*harness.Session, crowd)
+	var g errgroup.Group
+	for i := range crowd {
+		g.Go(func() error {
+			s := harness.NewSession(f.Front.URL + "/mcp/scratch")
+			r, err := s.Post(t.Context(), []byte(initialize))
+			switch {
+			case err != nil:
+				return err
+			case r.Status == http.StatusOK:
+				s.ID, s.Version = r.Header.Get("Mcp-Session-Id"), "2025-11-25"
+				sessions[i] = s
+			case r.Status != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" || !strings.Contains(string(r.Body), "maxProcesses"):
+				return fmt.Errorf("status %d: %s", r.Status, r.Body)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	pids := map[int]bool{}
+	for _, s := range sessions {
+		if s != nil {
+			_, pid := pidOf(t, s, toolWhoami)
+			pids[pid] = true
+		}
+	}
+	open := len(slices.DeleteFunc(sessions, func(s *harness.Session) bool { return s == nil }))
+	if open != room || len(pids) != room {
+		t.Errorf("%d of %d sessions were opened, in %d processes, want %d", open, crowd, len(pids), room)
+	}
+	for _, s := range sessions {
+		if s != nil {
+			if status, err := s.Delete(t.Context()); err != nil || status/100 != 2 {
+				t.Errorf("DELETE = %d, %v", status, err)
+			}
+		}
+	}
+	f.settled(t)
+}
+
+// settled waits until scratch has its spares and no other process.
+func (f *kindsOfNodes) settled(t *testing.T) {
+	t.Helper()
+	harness.Eventually(t, harness.ReadyLimit, "the spares are there, and nothing else", func() error {
+		for node, want := range map[string]int{"node-1": 2, "node-2": 0} {
+			r, err := f.replica(node, "scratch")
+			if err != nil {
+				return err
+			}
+			if r.Spares != want || r.Processes != want || r.Sessions != 0 {
+				return fmt.Errorf("%s: %+v", node, r)
+			}
+		}
+		return nil
+	})
 }
 
 // idleProcessEnds wants the process of an idle session to end, and the session to go on in a
@@ -351,6 +414,20 @@ func (f *kindsOfNodes) reload(t *testing.T) {
 	_, changedPID := pidOf(t, changed, toolWhoami)
 	_, goingPID := pidOf(t, going, toolWhoami)
 	wide := harness.MustOpen(t, f.Front.URL+"/mcp")
+	// A call that is running ends well, whatever becomes of its server, and others go on.
+	var running sync.WaitGroup
+	for _, s := range []*harness.Session{changed, going} {
+		slow := harness.NewSession(s.URL)
+		slow.ID, slow.Version = s.ID, s.Version
+		running.Go(func() {
+			r, err := slow.Post(t.Context(), []byte(`{"jsonrpc":"2.0","id":"slow","method":"tools/call","params":{"name":"sleep","arguments":{"ms":1500}}}`))
+			if err != nil || !bytes.Contains(r.Last(), []byte("slept 1500 ms")) {
+				t.Errorf("a call that ran on %s as the settings changed = %+v, %v", s.URL, r, err)
+			}
+		})
+	}
+	others := startLoad(t, []*harness.Session{kept})
+	others.more(t, 5)
 	began := time.Now()
 	h.Rewrite(t, func(settings harness.Object) {
 		servers := settings["mcpServers"].(map[string]any)
@@ -381,7 +458,12 @@ func (f *kindsOfNodes) reload(t *testing.T) {
 		}
 		return err
 	})
+	running.Wait()
 	checkGone(t, "changed and removed servers", []int{changedPID, goingPID})
+	others.more(t, 20)
+	if calls, errs := others.end(); len(errs) > 0 {
+		t.Errorf("%d of %d calls of an untouched server failed meanwhile: %v", len(errs), calls, errs[0])
+	}
 	f.keeps(t, h, kept, keptPID)
 	if _, err := going.Call(t.Context(), toolWhoami, nil); err == nil {
 		t.Error("a session of the server that was taken out still has answers")
@@ -446,11 +528,22 @@ func (f *kindsOfNodes) join(t *testing.T) {
 	if nodes, err := f.Coordinators[0].ListNodes(); err != nil || len(nodes) != 2 {
 		t.Errorf("nodes = %+v, %v, want the two that have joined", nodes, err)
 	}
+	// Somebody gives a group the name of a server that nobody knows yet.
+	admin(t, http.MethodPost, f.Front.URL+"/api/groups", map[string]any{"name": "late", "servers": []any{"plain"}}, http.StatusCreated)
 	out, code := runHub(t, "join", "--url", h.URL, "--config", h.Settings)
 	if code != 0 || !strings.Contains(out, "joined") {
 		t.Errorf("mcphub join: code %d:\n%s", code, out)
 	}
 	f.WaitActive(o)
+	r, err = harness.NewSession(f.Front.URL+"/mcp/late").Post(t.Context(), []byte(initialize))
+	if err != nil || r.Status != http.StatusConflict || !strings.Contains(string(r.Body), "late") {
+		t.Errorf("an address that a group and a server share = %+v, %v, want 409 naming it", r, err)
+	}
+	admin(t, http.MethodDelete, f.Front.URL+"/api/groups/late", nil, http.StatusOK)
+	harness.Eventually(t, groupLimit+groupSlack, "the name is the server's again", func() error {
+		_, err := harness.Open(t.Context(), f.Front.URL+"/mcp/late")
+		return err
+	})
 	if got, err := harness.MustOpen(t, f.Front.URL+"/mcp/late").Call(t.Context(), toolWhoami, nil); err != nil || nodeOf(got) != "late" {
 		t.Errorf("its server = %q, %v", got, err)
 	}
@@ -509,5 +602,40 @@ func (f *kindsOfNodes) versions(t *testing.T) {
 	}
 	if got, err := harness.MustOpen(t, f.Front.URL+"/mcp/next").Call(t.Context(), toolWhoami, nil); err != nil || nodeOf(got) != "next" {
 		t.Errorf("its server = %q, %v", got, err)
+	}
+}
+
+// killed kills a node with isolated sessions: their processes go with it, and the sessions go
+// on in new ones elsewhere while there is room.
+func (f *kindsOfNodes) killed(t *testing.T) {
+	f.settled(t)
+	var moved []*harness.Session
+	var pids []int
+	for range 4 {
+		s := harness.MustOpen(t, f.Front.URL+"/mcp/scratch")
+		node, pid := pidOf(t, s, toolWhoami)
+		if node == "node-1" {
+			moved, pids = append(moved, s), append(pids, pid)
+		} else if _, err := s.Delete(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(moved) == 0 {
+		t.Fatal("no session is on node-1, so nothing would be tried")
+	}
+	f.Nodes["node-1"].Kill()
+	checkGone(t, "node-1", pids)
+	for i, s := range moved {
+		text, err := s.Call(t.Context(), toolWhoami, nil)
+		var status *harness.StatusError
+		var rpc *harness.RPCError
+		switch {
+		case err == nil && nodeOf(text) != "node-2":
+			t.Errorf("session %d was answered by %s", i, text)
+		case err != nil && i < 2:
+			t.Errorf("session %d found no room on node-2, which has two places: %v", i, err)
+		case err != nil && !(errors.As(err, &rpc) && rpc.Code == 1002) && !errors.As(err, &status):
+			t.Errorf("session %d: %v, want error 1002 where there is no room", i, err)
+		}
 	}
 }

@@ -118,7 +118,9 @@ func TestReferenceServersThroughEveryClient(t *testing.T) {
 	t.Run("cursors", f.cursorsHold)
 	t.Run("one owner", f.resourcesHaveOneOwner)
 	t.Run("groups", f.groupsByREST)
+	t.Run("groups at once", f.groupsAtOnce)
 	t.Run("server away", f.serverAway) // takes "solo" away
+	t.Run("Redis away", f.redisAway)
 	checkSpread(t, f.Front, 3)
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -66,10 +67,8 @@ func TestOneFleetThroughManyFronts(t *testing.T) {
 			told: func(h http.Header, _ string) string { return h.Get("X-My-Node") },
 		})
 	})
-	t.Run("disabled", func(t *testing.T) {
-		front, _ := f.StartFront("spread", 2, sticky(harness.Object{"enabled": false}))
-		f.callsSpread(t, front)
-	})
+	spread, _ := f.StartFront("spread", 2, sticky(harness.Object{"enabled": false}))
+	t.Run("disabled", func(t *testing.T) { f.callsSpread(t, spread) })
 	t.Run("keys", f.keys)
 	t.Run("traces", f.tracesReachServers)
 	t.Run("metrics", f.metricsAreThere)
@@ -82,6 +81,7 @@ func TestOneFleetThroughManyFronts(t *testing.T) {
 		c := chosen{front: front, hubs: hubs, send: "Cookie", sent: func(n string) string { return "MCPHUB_NODE=" + n }, told: cookieOf}
 		f.corrected(t, c, "node-1")
 	})
+	t.Run("disabled, and a node is killed", func(t *testing.T) { f.spreadSurvives(t, spread) }) // kills node-2
 }
 
 // weightsHold wants new sessions to be spread by weight, none above 1.25 of its share.
@@ -402,5 +402,32 @@ func (f *manyFronts) callsSpread(t *testing.T, front *harness.RoundRobin) {
 	checkEnded(t, s, 6)
 	if slices.Contains(seen, "") {
 		t.Error("a call did not tell its node")
+	}
+}
+
+// spreadSurvives kills node-2 under calls that go to all nodes: what was running there may be
+// unknown, everything else is answered, and no session ends.
+func (f *manyFronts) spreadSurvives(t *testing.T, front *harness.RoundRobin) {
+	var sessions []*harness.Session
+	for range 4 {
+		sessions = append(sessions, harness.MustOpen(t, front.URL+"/mcp/fixture"))
+	}
+	l := startLoad(t, sessions)
+	l.more(t, 100)
+	f.Nodes["node-2"].Kill()
+	l.more(t, 200)
+	calls, errs := l.end()
+	for _, err := range errs {
+		var rpc *harness.RPCError
+		if !errors.As(err, &rpc) || rpc.Code != 1001 || len(errs) > len(sessions) {
+			t.Errorf("%d of %d calls failed: %v, want at most one each whose outcome is unknown", len(errs), calls, err)
+			break
+		}
+	}
+	t.Logf("%d calls, %d of unknown outcome", calls, len(errs))
+	for _, s := range sessions {
+		if node, err := whoami(t.Context(), rawClient{s}); err != nil || node == "node-2" {
+			t.Errorf("a session afterwards: %q, %v", node, err)
+		}
 	}
 }

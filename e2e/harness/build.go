@@ -73,8 +73,8 @@ func (b *binary) get(t T) string {
 }
 
 var (
-	hubBinary        = &binary{name: "mcphub", args: hubArgs(version)}
-	otherBinary      = &binary{name: "mcphub-other", args: hubArgs(OtherVersion)}
+	hubBinary        = &binary{name: "mcphub", args: hubArgs()}
+	otherBinary      = &binary{name: "mcphub-other", args: plainArgs(OtherVersion)}
 	fixtureBinary    = &binary{name: "mcpfixture", args: []string{"./internal/fixture/mcpfixture"}}
 	everythingBinary = &binary{name: "everything-server", args: []string{"github.com/modelcontextprotocol/go-sdk/conformance/everything-server"}}
 )
@@ -86,12 +86,16 @@ const (
 )
 
 // hubArgs builds mcphub with the race detector when E2E_RACE is set.
-func hubArgs(version string) []string {
-	args := []string{"-ldflags", "-X main.version=" + version, "./cmd/mcphub"}
+func hubArgs() []string {
+	args := plainArgs(version)
 	if os.Getenv("E2E_RACE") != "" {
 		args = append([]string{"-race"}, args...)
 	}
 	return args
+}
+
+func plainArgs(version string) []string {
+	return []string{"-ldflags", "-X main.version=" + version, "./cmd/mcphub"}
 }
 
 // HubBinary is the path of mcphub.
