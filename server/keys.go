@@ -115,9 +115,15 @@ func (s *Server) SetAccess(a Access) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	s.access.Store(newAccess(a, s.access.Load()))
+	next := newAccess(a, s.access.Load())
+	if last := s.access.Swap(next); last.admins.configured() && !next.admins.configured() {
+		s.log.Warn(openToNeighbours)
+	}
 	return nil
 }
+
+// openToNeighbours is said where no admin is configured, at the start and from then on.
+const openToNeighbours = "no admin is configured: management calls and the status page answer to everyone on loopback and private addresses; set cluster.adminToken"
 
 // access is Access, ready for use. It is not changed once made.
 type access struct {

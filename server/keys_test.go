@@ -162,6 +162,20 @@ func TestKeysAreReplacedAsAWhole(t *testing.T) {
 	}
 }
 
+// Whoever takes the last admin out of the settings opens management to the network around.
+func TestTheLastAdminIsMissed(t *testing.T) {
+	r := newServer(t, Config{Access: Access{AdminToken: "adm1n"}}, nil)
+	const said = "no admin is configured"
+	for _, a := range []Access{{AdminToken: "other"}, {}, {}, {AdminToken: "adm1n"}} {
+		if err := r.SetAccess(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(r.log.String(), said); got != 1 {
+		t.Errorf("the log says %d times that %s, want once:\n%s", got, said, r.log)
+	}
+}
+
 func TestBadKeysAreRefused(t *testing.T) {
 	const secret = "s3cret-value"
 	for want, keys := range map[string][]Key{

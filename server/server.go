@@ -81,7 +81,7 @@ func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 // returns nil, or an error if listening failed. l is closed in any case.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if !s.access.Load().admins.configured() {
-		s.log.Warn("no admin is configured: management calls and the status page answer to everyone on loopback and private addresses; set cluster.adminToken")
+		s.log.Warn(openToNeighbours)
 	}
 	if s.cfg.ClusterSecret == "" {
 		s.log.Warn("no cluster secret is configured: any process on loopback or private addresses may register as a node; set cluster.secret")
