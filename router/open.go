@@ -133,11 +133,12 @@ func readResponse(a *answer) (raw []byte, f wire.Frame, err error) {
 // closeTimeout bounds ending a session on a node.
 const closeTimeout = 2 * time.Second
 
-// closeUpstream ends the session on a node. It need not succeed: a node forgets what is idle.
-func (r *Router) closeUpstream(ctx context.Context, s *session, server store.ServerID, at store.Binding) {
+// closeUpstream ends the session on a node and reports whether the node knew it. It need not
+// succeed: a node forgets what is idle.
+func (r *Router) closeUpstream(ctx context.Context, s *session, server store.ServerID, at store.Binding) (known bool) {
 	n := r.fleet.Snapshot().Node(at.Node)
 	if n == nil || r.suspects.of(n) != "" {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
@@ -146,10 +147,12 @@ func (r *Router) closeUpstream(ctx context.Context, s *session, server store.Ser
 	})
 	if err != nil {
 		r.log.DebugContext(ctx, "session not ended on node", "session", s.tok, "server", server, "node", n.ID, "err", err)
-		return
+		return false
 	}
-	if _, err := readSome(a, nil, wholeAnswer); err == nil && a.refused == "" && a.status < 300 {
-		r.loads.ended(n.ID, server)
+	defer a.Close()
+	if _, err := readSome(a, nil, wholeAnswer); err != nil || a.refused != "" || a.status >= 300 {
+		return false
 	}
-	a.Close()
+	r.loads.ended(n.ID, server)
+	return true
 }

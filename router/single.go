@@ -168,11 +168,22 @@ func (st *starter) try(ctx context.Context, w http.ResponseWriter, c *Candidate)
 	return nil, st.answer(w, c, a, raw, tok.text)
 }
 
+// takeBacks are the pauses before each attempt to take a session back: the end comes on another
+// connection than the beginning, and may be there first.
+var takeBacks = []time.Duration{0, 50 * time.Millisecond, 500 * time.Millisecond}
+
 // takeBack ends on its node a session that may have been begun there, and of which nobody will
 // know: where each session has a process it would keep one until it has been idle for too long.
 func (st *starter) takeBack(ctx context.Context, c *Candidate, fail *failure) {
-	if !fail.state.NotRun() {
-		st.r.closeUpstream(ctx, &session{tok: st.tok}, st.server, store.Binding{Node: c.Node, Epoch: c.Epoch})
+	if fail.state.NotRun() {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	s, at := &session{tok: st.tok}, store.Binding{Node: c.Node, Epoch: c.Epoch}
+	for _, d := range takeBacks {
+		if st.r.pause(ctx, d) != nil || st.r.closeUpstream(ctx, s, st.server, at) {
+			return
+		}
 	}
 }
 

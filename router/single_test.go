@@ -238,32 +238,49 @@ func TestInitializeAnsweredAsStream(t *testing.T) {
 	}
 }
 
-// Where each session has a process, one that nobody knows of would keep its own.
+// Where each session has a process, one that nobody knows of would keep its own. Its end may come
+// to the node before its beginning is dealt with.
 func TestClientGoneDuringInitialize(t *testing.T) {
-	w := newWorld(t, 1, 1)
-	n := w.nodes[0]
-	begun := make(chan struct{})
-	n.setHook(func(_ http.ResponseWriter, req *http.Request, f *wire.Frame) bool {
-		if f.Method != "initialize" {
-			return false
-		}
-		n.answer(httptest.NewRecorder(), testServer, req.Header.Get(wire.HeaderSession), f)
-		close(begun)
-		<-req.Context().Done()
-		return true
-	})
-	ctx, leave := context.WithCancel(t.Context())
-	over := make(chan error, 1)
-	go func() {
-		over <- w.rs[0].Carry(ctx, httptest.NewRecorder(), Request{HTTPMethod: http.MethodPost, Scope: testServer, Body: []byte(message("1", "initialize", initParams))})
-	}()
-	<-begun
-	leave()
-	if err := <-over; err != nil {
-		t.Errorf("err = %v, want nil: there is nobody to tell", err)
-	}
-	if sessions, deletes := n.held(); sessions != 0 || deletes != 1 {
-		t.Errorf("the node holds %d sessions after %d ends, want none after 1", sessions, deletes)
+	for name, late := range map[string]bool{"begun before the end comes": false, "begun after it": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, 1)
+			n := w.nodes[0]
+			arrived := make(chan struct{})
+			ended := func() bool { // that the session is not known was said once
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				return len(n.heads) > 1
+			}
+			n.setHook(func(_ http.ResponseWriter, req *http.Request, f *wire.Frame) bool {
+				if f.Method != "initialize" {
+					return false
+				}
+				begin := func() { n.answer(httptest.NewRecorder(), testServer, req.Header.Get(wire.HeaderSession), f) }
+				if !late {
+					begin()
+				}
+				close(arrived)
+				if late {
+					eventually(t, "the end", ended)
+					begin()
+				}
+				<-req.Context().Done()
+				return true
+			})
+			ctx, leave := context.WithCancel(t.Context())
+			over := make(chan error, 1)
+			go func() {
+				over <- w.rs[0].Carry(ctx, httptest.NewRecorder(), Request{HTTPMethod: http.MethodPost, Scope: testServer, Body: []byte(message("1", "initialize", initParams))})
+			}()
+			<-arrived
+			leave()
+			if err := <-over; err != nil {
+				t.Errorf("err = %v, want nil: there is nobody to tell", err)
+			}
+			if sessions, deletes := n.held(); sessions != 0 || deletes != 1 {
+				t.Errorf("the node holds %d sessions after %d ends, want none after 1", sessions, deletes)
+			}
+		})
 	}
 }
 
