@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -237,21 +238,28 @@ func checkDemoState(t *testing.T, endpoint string) {
 func TestCommands(t *testing.T) {
 	long(t)
 	c := harness.StartCluster(t, harness.Options{Nodes: []harness.NodeOptions{{ID: "node-1", Servers: everythingServer(t)}}})
-	s := harness.MustOpen(t, c.Front.URL+"/mcp/everything")
-	_ = s
+	harness.MustOpen(t, c.Front.URL+"/mcp/everything")
 	url := []string{"--url", c.Front.URL}
+	if out, code := runHub(t, append([]string{"groups", "create", "team", "everything:test_simple_text", "--description", "ours"}, url...)...); code != 0 {
+		t.Errorf("mcphub groups create: code %d:\n%s", code, out)
+	}
 	for args, want := range map[string]string{
 		"status": "coordinator", "nodes": "node-1", "servers": "everything", "sessions": "everything", "tools": "everything-test_simple_text",
+		"coordinators": "e2e", "groups": "team", "events": "group_changed",
 	} {
 		table, code := runHub(t, append([]string{args}, url...)...)
 		if code != 0 || !strings.Contains(table, want) || strings.HasPrefix(strings.TrimSpace(table), "{") {
 			t.Errorf("mcphub %s: code %d, want 0 and a table with %q:\n%s", args, code, want, table)
 		}
 		text, code := runHub(t, append([]string{args, "-o", "json"}, url...)...)
+		if args == "events" { // one object a line
+			text = "[" + strings.ReplaceAll(strings.TrimSpace(text), "\n", ",") + "]"
+		}
 		if code != 0 || !json.Valid([]byte(text)) || !strings.Contains(text, want) {
 			t.Errorf("mcphub %s -o json: code %d, want 0 and JSON with %q:\n%s", args, code, want, text)
 		}
 	}
+	checkFleetCommands(t, c, url)
 	if out, code := runHub(t, append([]string{"call", "everything-test_simple_text"}, url...)...); code != 0 || len(out) == 0 {
 		t.Errorf("mcphub call: code %d:\n%s", code, out)
 	}
@@ -266,5 +274,49 @@ func TestCommands(t *testing.T) {
 	}
 	if out, code := runHub(t, "no-such-command"); code == 0 {
 		t.Errorf("mcphub no-such-command: code 0:\n%s", out)
+	}
+}
+
+// checkFleetCommands looks at the coordinators and at a group, changes the group, and takes it away.
+func checkFleetCommands(t *testing.T, c *harness.Cluster, url []string) {
+	t.Helper()
+	out, code := runHub(t, append([]string{"coordinators"}, url...)...)
+	for _, co := range c.Coordinators {
+		if code != 0 || !strings.Contains(out, fmt.Sprint(":", co.Port)) {
+			t.Errorf("mcphub coordinators: code %d, want %s at port %d among them:\n%s", code, co.Name, co.Port, out)
+		}
+	}
+	group := func(want string, args ...string) {
+		t.Helper()
+		out, code := runHub(t, append(append([]string{"groups"}, args...), url...)...)
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("mcphub groups %v: code %d, want 0 and %q:\n%s", args, code, want, out)
+		}
+	}
+	group("test_simple_text", "show", "team")
+	group("team", "set", "team", "everything")
+	s := harness.MustOpen(t, c.Front.URL+"/mcp/team")
+	harness.Eventually(t, groupLimit+groupSlack, "the group has the whole server", func() error {
+		tools, err := s.Tools(t.Context())
+		if err == nil && len(tools) < 2 {
+			err = fmt.Errorf("it shows %v", tools)
+		}
+		return err
+	})
+	group("team", "delete", "team")
+	harness.Eventually(t, groupLimit+groupSlack, "sessions over a deleted group have ended", func() error {
+		for range c.Coordinators {
+			r, err := s.Post(t.Context(), []byte(ping))
+			if err != nil {
+				return err
+			}
+			if r.Status != http.StatusNotFound {
+				return fmt.Errorf("status %d", r.Status)
+			}
+		}
+		return nil
+	})
+	if out, code := runHub(t, append([]string{"groups", "show", "team"}, url...)...); code == 0 {
+		t.Errorf("mcphub groups show of a deleted group: code 0:\n%s", out)
 	}
 }
