@@ -98,7 +98,8 @@ func (f *feed) hand(events []store.Event) {
 }
 
 // join adds a follower, which is to be taken off with leave, and gives the events after the one
-// with the id from, as far as one read goes; an empty from becomes that of the newest event.
+// with the id from, as far as one read goes; a from that is empty, or comes after the id of the
+// newest event, becomes that one.
 //
 // The follower may get events twice, and some before from; none after it are left out between
 // the ones returned, those that EventsAfter gives for the rest, and those of its channel.
@@ -115,7 +116,13 @@ func (f *feed) join(ctx context.Context, from string) (fo *follower, start strin
 		return nil, "", nil, err
 	}
 	start = cmp.Or(from, last)
-	if missed, err = f.store.EventsAfter(ctx, start, feedPage); err != nil {
+	missed, err = f.store.EventsAfter(ctx, start, feedPage)
+	if err == nil && start != last && newer(start, last) {
+		// No event has such an id, or none has any more: after it nothing would come for long.
+		start = last
+		missed, err = f.store.EventsAfter(ctx, start, feedPage)
+	}
+	if err != nil {
 		f.leave(fo)
 		if errors.Is(err, store.ErrInvalid) {
 			err = refuse(http.StatusBadRequest, "Last-Event-ID: want the id of an event, as in 1767268800000-0")

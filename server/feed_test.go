@@ -126,6 +126,14 @@ func TestNothingIsMissedOnTheWay(t *testing.T) {
 	wg.Wait()
 }
 
+// Redis may have lost its last events, or been emptied while its clock was set back.
+func TestAnIDThatIsStillToCome(t *testing.T) {
+	r := newRig(t, quick(global), nil)
+	r.store.happen("before")
+	f := r.follow(t, "Last-Event-ID", "99999999999999-0")
+	f.wants(r.store.happen("after"), "after")
+}
+
 func TestAStreamShowsLife(t *testing.T) {
 	cfg := quick(global)
 	cfg.KeepAlive = 10 * time.Millisecond
