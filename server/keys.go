@@ -116,11 +116,19 @@ func (s *Server) SetAccess(a Access) error {
 		return err
 	}
 	next := newAccess(a, s.access.Load())
-	if last := s.access.Swap(next); last.admins.configured() && !next.admins.configured() {
+	last := s.access.Swap(next)
+	if last.admins.configured() && !next.admins.configured() {
 		s.log.Warn(openToNeighbours)
+	}
+	if last.keyed && !next.keyed {
+		s.log.Warn(openToClients)
 	}
 	return nil
 }
+
+// openToClients is said where keys were asked for until now: a list of keys whose last one is
+// deleted asks for none any more.
+const openToClients = "MCP clients come in without a bearer key from now on; set routing.enableBearerAuth to keep asking for one"
 
 // openToNeighbours is said where no admin is configured, at the start and from then on.
 const openToNeighbours = "no admin is configured: management calls and the status page answer to everyone on loopback and private addresses; set cluster.adminToken"

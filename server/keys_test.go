@@ -162,6 +162,20 @@ func TestKeysAreReplacedAsAWhole(t *testing.T) {
 	}
 }
 
+// Whoever deletes the last key of the settings opens the hub to everyone.
+func TestTheLastKeyIsMissed(t *testing.T) {
+	keyed := Access{RequireKey: true, Keys: []Key{{Name: "a", Key: "k3y", All: true}}}
+	r := newServer(t, Config{Access: keyed}, nil)
+	for _, a := range []Access{keyed, {}, {}, keyed} {
+		if err := r.SetAccess(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(r.log.String(), "without a bearer key"); got != 1 {
+		t.Errorf("the log says %d times that clients come in without a key, want once:\n%s", got, r.log)
+	}
+}
+
 // Whoever takes the last admin out of the settings opens management to the network around.
 func TestTheLastAdminIsMissed(t *testing.T) {
 	r := newServer(t, Config{Access: Access{AdminToken: "adm1n"}}, nil)
