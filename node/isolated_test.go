@@ -218,6 +218,7 @@ func TestIsolatedServerThatCannotStart(t *testing.T) {
 	r := startRig(t, nil, isolatedFake("iso", 2, 1, "FAKE_MODE=exit"))
 	s := r.server("iso")
 	if s.Status != store.ServerFailed || !strings.Contains(s.Error, "exited with status 3") ||
+		strings.Contains(s.Error, "thing") || strings.Contains(s.Error, "not there") || // clients are told of the error
 		!strings.HasPrefix(strings.Join(s.Stderr, "|"), "cannot find the thing|it is not there") {
 		t.Errorf("described as %+v, want failed with status and stderr", s)
 	}

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -209,15 +208,17 @@ func (p *pool) ended(pr *proc, lost bool) {
 	if !lost {
 		return
 	}
+	// What it wrote is for operators: the error is told to clients, too.
 	tail := pr.link.up.stderr()
+	last := ""
 	if n := len(tail); n > 0 {
-		err = fmt.Errorf("%w; its last line was %q", err, clip(tail[n-1], 200))
+		last = clip(tail[n-1], 200)
 	}
 	if pr.session != "" {
 		p.s.stats.crashed.Add(1)
-		p.s.log.Warn("process of a session was lost, and with it what it knew", "session", store.SessionID(pr.session), "err", err)
+		p.s.log.Warn("process of a session was lost, and with it what it knew", "session", store.SessionID(pr.session), "err", err, "stderr", last)
 	} else {
-		p.s.log.Warn("spare process was lost", "err", err)
+		p.s.log.Warn("spare process was lost", "err", err, "stderr", last)
 	}
 	if brief {
 		p.trouble(&p.crashed, err, tail)

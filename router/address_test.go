@@ -1,7 +1,9 @@
 package router
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -205,6 +207,11 @@ func TestConflicts(t *testing.T) {
 	}
 	if _, err := h.rs[0].Conflicts(t.Context(), "group/nope"); err == nil {
 		t.Error("a group that does not exist has conflicts")
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.rs[0].Conflicts(over, ""); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Conflicts without time for it = %v, want ErrUnavailable and no half of a list", err)
 	}
 }
 

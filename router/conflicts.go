@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -25,11 +27,14 @@ type Conflict struct {
 // maxConflicts bounds what Conflicts returns and works out: it is meant for people.
 const maxConflicts = 1000
 
+// conflictTime bounds the work: servers decide how many resources and templates they have.
+const conflictTime = 2 * time.Second
+
 // Conflicts are the resources that more than one server offers, URIs first, in their order. At
 // most 1000 are returned. scope is a Request's: empty for all servers, or store.ScopeGroup and
 // the name of a group; one server has no conflicts with others. It returns an *Error with
 // ErrUnknownServer for a group that is not known, and with ErrNoReplica while the catalogs
-// cannot be read.
+// cannot be read, or with ErrUnavailable if there is too much to compare within two seconds.
 func (r *Router) Conflicts(ctx context.Context, scope string) ([]Conflict, error) {
 	req := &Request{Scope: scope}
 	if !req.wide() {
@@ -43,21 +48,26 @@ func (r *Router) Conflicts(ctx context.Context, scope string) ([]Conflict, error
 	if server := have.blind(); server != "" {
 		return nil, r.noCatalog(req, nil, server)
 	}
-	out := have.uriConflicts()
+	ctx, cancel := context.WithTimeout(ctx, conflictTime)
+	defer cancel()
+	out := have.uriConflicts(ctx)
 	if len(out) < maxConflicts {
-		out = append(out, have.templateConflicts(maxConflicts-len(out))...)
+		out = append(out, have.templateConflicts(ctx, maxConflicts-len(out))...)
+	}
+	if ctx.Err() != nil {
+		return nil, &Error{Err: ErrUnavailable, Code: wire.CodeInternal, Message: "there are too many resources and templates to compare; ask for a group of servers"}
 	}
 	return out, nil
 }
 
 // uriConflicts are the URIs that one server lists and another one lists or has a template for.
-func (s stock) uriConflicts() []Conflict {
+func (s stock) uriConflicts(ctx context.Context) []Conflict {
 	out := []Conflict{} // an empty list in JSON, not null
 	seen := map[string]bool{}
 	for o := range s.some(false) {
 		for i := range o.cat.resources {
 			uri := o.cat.resources[i].key
-			if seen[uri] || len(out) == maxConflicts {
+			if seen[uri] || len(out) == maxConflicts || ctx.Err() != nil {
 				continue
 			}
 			seen[uri] = true
@@ -87,7 +97,7 @@ func (s stock) claims(uri string, but *served) (out []store.ServerID) {
 
 // templateConflicts are the templates that another server's template could mean too. Of two such,
 // the one that wins is reported, with its owner.
-func (s stock) templateConflicts(limit int) []Conflict {
+func (s stock) templateConflicts(ctx context.Context, limit int) []Conflict {
 	found := map[string]*Conflict{}
 	for a := range s.some(false) {
 		for b := range s.some(false) {
@@ -96,7 +106,7 @@ func (s stock) templateConflicts(limit int) []Conflict {
 			}
 			for _, p := range a.cat.patterns {
 				for _, q := range b.cat.patterns {
-					if len(found) < limit && p.overlaps(q) {
+					if len(found) < limit && ctx.Err() == nil && p.overlaps(q) {
 						note(found, a, p, b, q)
 					}
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,7 +98,9 @@ func (r *Router) stock(ctx context.Context, v view) stock {
 	_ = all.Wait() // each has its own error
 	r.library.fallBack(missing)
 	r.library.forget(v.roster)
-	r.lists.Purge() // some are lists of what is no longer offered, and hold on to it
+	if slices.ContainsFunc(missing, func(s *served) bool { return s.err == nil }) {
+		r.lists.Purge() // some are lists of what is no longer offered, and hold on to it
+	}
 	return out
 }
 

@@ -50,22 +50,26 @@ func (r *reloader) apply(next *config.Settings) {
 	if len(changes.Restart) > 0 {
 		log.Warn("SETTINGS THAT NEED A RESTART HAVE CHANGED: they hold from the next start on", "settings", strings.Join(changes.Restart, ", "))
 	}
+	now := *next // what holds from here on
 	taken := []string{}
-	try := func(what string, changed bool, do func() error) {
+	try := func(what string, changed bool, do func() error, keep func()) {
 		if !changed {
 			return
 		}
 		if err := do(); err != nil {
 			log.Error("new settings are not taken over", "settings", what, "err", err)
+			keep()
 			return
 		}
 		taken = append(taken, what)
 	}
-	try("mcpServers", changes.Servers, func() error { return r.worker.setServers(next.Servers) })
+	try("mcpServers", changes.Servers, func() error { return r.worker.setServers(next.Servers) }, func() { now.Servers = r.current.Servers })
 	if r.front != nil {
-		try("groups", changes.Groups, func() error { r.front.setGroups(next); return nil })
-		try("keys and users", changes.Keys || changes.Users, func() error { return r.front.setAccess(next) })
+		try("groups", changes.Groups, func() error { r.front.setGroups(next); return nil }, nil)
+		try("keys and users", changes.Keys || changes.Users, func() error { return r.front.setAccess(next) }, func() {
+			now.Routing, now.BearerKeys, now.Users = r.current.Routing, r.current.BearerKeys, r.current.Users
+		})
 	}
 	log.Info("settings have been read again", "taken", strings.Join(taken, ", "))
-	r.current = next
+	r.current = &now
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/mcphub-go/mcphub/internal/config"
 )
 
 // rewrite replaces a settings file at one stroke, as editors do.
@@ -106,5 +109,19 @@ func TestWhatNeedsARestartIsSaidAndABadFileChangesNothing(t *testing.T) {
 	r.until(t, "the mistake", func() bool { return strings.Contains(r.stderr.String(), "comand") })
 	if got := callPID(t, url); got != pid {
 		t.Errorf("the server runs as %d now, was %d: a bad file changes nothing", got, pid)
+	}
+}
+
+// What was refused is not believed to hold: the next change of the file tries again.
+func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
+	old := &config.Settings{}
+	r := &reloader{service: &service{log: slog.New(slog.DiscardHandler)}, current: old} // no node, so no servers
+	next := &config.Settings{Servers: []config.Server{{Name: "a"}}, NameSeparator: "__"}
+	r.apply(next)
+	if len(r.current.Servers) != 0 || r.current.NameSeparator != "__" {
+		t.Errorf("after a refusal %+v is believed to hold", r.current)
+	}
+	if !r.current.Changes(next).Servers {
+		t.Error("the same servers would not be tried again")
 	}
 }
