@@ -13,6 +13,8 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/etc" "$root/bin" "$root/usr/bin"
 install -d -m 1777 "$root/tmp"
+echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd"
+echo 'root:x:0:' >"$root/etc/group"
 changes=()
 
 # programs PATH...: the programs and the libraries they load.
@@ -33,22 +35,15 @@ shell() {
 case $kind in
 redis)
   programs "$(command -v redis-server)" "$(command -v redis-cli)"
-  echo 'redis:x:999:999::/data:/' >"$root/etc/passwd"
+  echo 'redis:x:999:999::/data:/' >>"$root/etc/passwd"
   install -d -o 999 -g 999 "$root/data"
-  # With arguments the official image takes the first as the program, if it is one.
-  cat >"$root/usr/bin/entrypoint" <<'SH'
-#!/bin/sh
-[ "$1" = redis-server ] || set -- redis-server "$@"
-exec "$@"
-SH
-  chmod 755 "$root/usr/bin/entrypoint"
-  shell
-  changes=(-c 'ENTRYPOINT ["/usr/bin/entrypoint"]' -c 'CMD ["--bind","0.0.0.0","--protected-mode","no","--save",""]'
-    -c 'EXPOSE 6379' -c 'USER 999:999' -c 'WORKDIR /data')
+  # No shell: testcontainers would look for the port with programs that are not here.
+  changes=(-c 'CMD ["redis-server","--bind","0.0.0.0","--protected-mode","no","--save",""]'
+    -c 'ENV PATH=/usr/bin:/bin' -c 'EXPOSE 6379' -c 'USER 999:999' -c 'WORKDIR /data')
   ;;
 haproxy)
   programs "$(command -v haproxy)"
-  printf 'root:x:0:0::/:/\nhaproxy:x:99:99::/:/\n' >"$root/etc/passwd"
+  echo 'haproxy:x:99:99::/:/' >>"$root/etc/passwd"
   changes=(-c 'CMD ["haproxy","-W","-db","-f","/usr/local/etc/haproxy/haproxy.cfg"]' -c 'USER 99:99'
     -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin')
   ;;
