@@ -263,7 +263,7 @@ func TestIsolatedProcessesObeyTheRulesOfAllChildren(t *testing.T) {
 	grandchild := pidOf(t, textOf(t, r.post("iso", "s1", tool("1", "grandchild", "")).body))
 	r.post("iso", "s2", tool("1", "deaf", ""))
 	a := within(t, 5*time.Second, r.async("iso", "s2", tool("2", "echo", strings.Repeat("x", 3<<20))))
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown {
 		t.Errorf("a call that was written in part: %d %.200s, want error 1001", a.status, a.body)
 	}
 	if _, before := r.keeps("iso", "s1", "x"); before != "" {

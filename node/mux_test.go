@@ -196,7 +196,7 @@ func TestCallWithoutAnAnswerEndsAtItsLimit(t *testing.T) {
 	r := startRig(t, func(c *Config) { c.CallTimeout = 200 * time.Millisecond }, fake("alpha", "FAKE_LOG="+log))
 	r.open("alpha", "s1")
 	a := within(t, 5*time.Second, r.async("alpha", "s1", tool("1", "hang", "")))
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "call_timeout") {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "call_timeout") {
 		t.Errorf("answered %s, want error 1001", a.body)
 	}
 	eventually(t, "the server told", func() bool {
@@ -332,7 +332,7 @@ func TestLogLevelIsPerSessionAndTheServerHearsTheLowest(t *testing.T) {
 	}
 	do(t, r.request(context.Background(), http.MethodDelete, "alpha", "s2", ""))
 	eventually(t, "level raised, to what s3 is served", func() bool { return levels() == "info debug info" })
-	if a := r.post("alpha", "s1", setLevel("1", "loud")); errorCode(t, a.body) != wire.CodeInvalidParams {
+	if a := r.post("alpha", "s1", setLevel("1", "loud")); errorCode(t, a.last()) != wire.CodeInvalidParams {
 		t.Errorf("setLevel loud: %s, want -32602", a.body)
 	}
 }
@@ -413,7 +413,7 @@ func TestBuiltinIsCancelledByItsContext(t *testing.T) {
 	call := r.async("gate", "s1", tool("1", "wait", ""))
 	<-b.entered
 	r.post("gate", "s1", `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`)
-	if a := within(t, 5*time.Second, call); errorCode(t, a.body) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, `"cancelled"`) {
+	if a := within(t, 5*time.Second, call); errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, `"cancelled"`) {
 		t.Errorf("answered %s, want error 1001 for the cancellation", a.body)
 	}
 }
@@ -422,7 +422,7 @@ func TestBuiltinThatPanicsHarmsNobody(t *testing.T) {
 	b := &gateServer{}
 	r := startRig(t, nil, ServerConfig{Name: "gate", Builtin: b, Enabled: true})
 	r.open("gate", "s1")
-	if a := r.post("gate", "s1", `{"jsonrpc":"2.0","id":1,"method":"panic"}`); errorCode(t, a.body) != wire.CodeInternal {
+	if a := r.post("gate", "s1", `{"jsonrpc":"2.0","id":1,"method":"panic"}`); errorCode(t, a.last()) != wire.CodeInternal {
 		t.Errorf("answered %s, want -32603", a.body)
 	}
 	if a := r.post("gate", "s1", `{"jsonrpc":"2.0","id":2,"method":"ping"}`); a.body != `{"jsonrpc":"2.0","id":2,"result":{}}` {

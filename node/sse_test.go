@@ -468,9 +468,11 @@ func TestSSEPostThatIsNeverAnsweredHoldsNothing(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the request of an answered call stays open")
 	}
-	r.async("web", "s1", tool("2", "echo", "never"))
+	call := r.async("web", "s1", tool("2", "echo", "never"))
 	eventually(t, "the second call", func() bool { return len(f.got("tools/call")) == 2 })
 	r.node.cfg.DrainTimeout = time.Millisecond
+	r.stop()
+	within(t, 10*time.Second, call) // before its connection is closed
 	r.close()
 	<-ended
 }

@@ -131,7 +131,7 @@ func TestChildThatDiesAnswersItsCallsAndComesBack(t *testing.T) {
 	begun := time.Now()
 	dying := r.post("alpha", "s1", tool("1", "die", ""))
 	for name, a := range map[string]*answer{"the deadly call": dying, "a call in flight": within(t, 2*time.Second, hanging)} {
-		if a.status != 200 || errorCode(t, a.body) != wire.CodeOutcomeUnknown ||
+		if a.status != 200 || errorCode(t, a.last()) != wire.CodeOutcomeUnknown ||
 			!strings.Contains(a.body, `"reason":"server_lost"`) || !strings.Contains(a.body, `"node":"n1"`) {
 			t.Errorf("%s was answered %d %s, want error 1001", name, a.status, a.body)
 		}
@@ -173,7 +173,7 @@ func TestOversizedLineKillsTheChild(t *testing.T) {
 	r := startRig(t, nil, fake("alpha"))
 	r.open("alpha", "s1")
 	a := within(t, 10*time.Second, r.async("alpha", "s1", tool("1", "flood", "")))
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown {
 		t.Errorf("the call was answered %s, want error 1001", a.body)
 	}
 	eventually(t, "failed for the size", func() bool { return strings.Contains(r.server("alpha").Error, "over 8 MiB") })
@@ -187,7 +187,7 @@ func TestChildThatDoesNotReadIsReplaced(t *testing.T) {
 	big := strings.Repeat("x", 3<<20)
 	partly := r.async("alpha", "s1", tool("2", "echo", big))
 	a := within(t, 5*time.Second, partly)
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown {
 		t.Errorf("a call written in part was answered %d %.200s, want error 1001", a.status, a.body)
 	}
 	eventually(t, "failed for not reading", func() bool {
@@ -210,7 +210,7 @@ func TestGarbledAnswerEndsItsCall(t *testing.T) {
 	r := startRig(t, nil, fake("alpha"))
 	r.open("alpha", "s1")
 	a := within(t, 5*time.Second, r.async("alpha", "s1", tool("1", "garbled", "")))
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "bad_answer") {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "bad_answer") {
 		t.Errorf("answered %s, want error 1001 for a bad answer", a.body)
 	}
 	if s := r.server("alpha"); s.Status != store.ServerReady {
@@ -282,7 +282,7 @@ func TestGrandchildOutsideTheGroupCannotHoldUsUp(t *testing.T) {
 	pid := pidOf(t, textOf(t, r.post("alpha", "s1", tool("1", "grandchild", "away")).body))
 	defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
 	a := within(t, 2*time.Second, r.async("alpha", "s1", tool("2", "die", "")))
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown {
 		t.Errorf("answered %s, want error 1001", a.body)
 	}
 	if !alive(pid) {
@@ -311,7 +311,7 @@ func TestShutdownLetsCallsFinishAndCutsOffTheRest(t *testing.T) {
 		t.Errorf("a new call while stopping: %d refused %q, want 503 server", a.status, a.header.Get(wire.HeaderRefused))
 	}
 	a := within(t, 5*time.Second, hanging)
-	if errorCode(t, a.body) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "node_shutdown") {
+	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.body, "node_shutdown") {
 		t.Errorf("the call cut off was answered %s, want error 1001", a.body)
 	}
 }
