@@ -322,6 +322,7 @@ func TestSSEPostMayBeAnsweredInAnyWay(t *testing.T) {
 	onStream := func(m *fakeMessage) {
 		f.say(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, text("stream")))
 	}
+	answered := make(chan struct{}) // closed once the client has its answer
 	for name, tc := range map[string]struct {
 		post func(w http.ResponseWriter, m *fakeMessage)
 		want string // the text of the answer, or what stands in the error
@@ -332,6 +333,7 @@ func TestSSEPostMayBeAnsweredInAnyWay(t *testing.T) {
 		"204":                 {func(w http.ResponseWriter, m *fakeMessage) { w.WriteHeader(204); onStream(m) }, "stream"},
 		"answered after all is done": {func(w http.ResponseWriter, m *fakeMessage) {
 			onStream(m)
+			<-answered // otherwise either may be read first
 			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, text("late"))
 		}, "stream"},
 		"answer in the body": {func(w http.ResponseWriter, m *fakeMessage) {
@@ -355,6 +357,9 @@ func TestSSEPostMayBeAnsweredInAnyWay(t *testing.T) {
 				f.post = func(w http.ResponseWriter, r *http.Request) { m := messageOf(t, r); tc.post(w, &m) }
 			})
 			a := r.post("web", "s1", tool("1", "echo", "x"))
+			if name == "answered after all is done" {
+				close(answered)
+			}
 			if got := a.last(); !strings.Contains(got, tc.want) {
 				t.Errorf("%d %s, want %s", a.status, got, tc.want)
 			}
