@@ -74,24 +74,13 @@ func (h *httpUpstream) poll(ctx context.Context, followed <-chan struct{}) {
 			default:
 			}
 		case <-ping.C:
-			if h.ping(ctx) == nil {
+			if h.link.ping(ctx) == nil {
 				misses = 0
 			} else if misses++; misses >= pingMisses {
 				h.link.lose(errUnresponsive)
 			}
 		}
 	}
-}
-
-// ping asks the server for a sign of life. A refused connection loses the link at once.
-func (h *httpUpstream) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, h.link.lim.PingInterval)
-	defer cancel()
-	_, err := h.link.ask(ctx, "ping", nil)
-	if isAnswer(err) {
-		return nil
-	}
-	return err
 }
 
 // close ends the streams, and then the session (MCP 2025-11-25, Transports, Session

@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -93,17 +91,7 @@ func ofThisMachine(r *http.Request) bool {
 			return false
 		}
 	}
-	return isLoopback(r.RemoteAddr) && isLoopback(r.Host)
-}
-
-// isLoopback takes a name or address, with or without a port.
-func isLoopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+	return wire.LoopbackHost(r.RemoteAddr) && wire.LoopbackHost(r.Host)
 }
 
 // readJoin reads the body: nothing, or an object with coordinatorUrl at most.

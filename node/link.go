@@ -391,6 +391,17 @@ func (l *link) ask(ctx context.Context, method string, params []byte) (wire.Fram
 	return f, nil
 }
 
+// ping asks the server for a sign of life; an error of the server's own is one.
+func (l *link) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.lim.PingInterval)
+	defer cancel()
+	_, err := l.ask(ctx, "ping", nil)
+	if isAnswer(err) {
+		return nil
+	}
+	return err
+}
+
 // relay sends a session's request and waits for the answer, without its notifications.
 func (l *link) relay(ctx context.Context, ses *session, f *wire.Frame) ([]byte, error) {
 	c, err := l.dispatch(ctx, ses, f, origin{})

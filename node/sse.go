@@ -196,7 +196,7 @@ func (s *sseUpstream) watch(ctx context.Context) {
 		case <-s.doubt:
 		case <-ping.C:
 		}
-		err := s.ping(ctx)
+		err := s.link.ping(ctx)
 		switch {
 		case err == nil:
 			misses = 0
@@ -208,17 +208,6 @@ func (s *sseUpstream) watch(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// ping asks the server for a sign of life.
-func (s *sseUpstream) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.link.lim.PingInterval)
-	defer cancel()
-	_, err := s.link.ask(ctx, "ping", nil)
-	if isAnswer(err) {
-		return nil
-	}
-	return err
 }
 
 // suspect has the server pinged now.

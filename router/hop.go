@@ -167,9 +167,11 @@ func (h *hop) send(ctx context.Context, nodeURL string, out *outgoing) (*answer,
 		return h.exchange(ctx, nodeURL, out)
 	}
 	begun := time.Now()
-	ctx, out.span = h.cfg.Tracer.Call(ctx, out.method+" node")
-	out.span.Set("mcphub.server", string(out.server))
-	out.span.Set("url.full", nodeURL)
+	if h.cfg.Tracer != nil {
+		ctx, out.span = h.cfg.Tracer.Call(ctx, out.method+" node")
+		out.span.Set("mcphub.server", string(out.server))
+		out.span.Set("url.full", nodeURL)
+	}
 	a, err := h.exchange(ctx, nodeURL, out)
 	if err != nil {
 		out.span.Fail(err.Error())
@@ -332,7 +334,7 @@ func appendPassed(b []byte, out *outgoing) []byte {
 		}
 	}
 	for name, values := range out.header {
-		if strings.HasPrefix(name, wire.HeaderParamPrefix) && len(values) > 0 && tokenText(name) {
+		if strings.HasPrefix(name, wire.HeaderParamPrefix) && len(values) > 0 && wire.IsToken(name) {
 			b = appendField(b, name, values[0])
 		}
 	}
@@ -360,21 +362,3 @@ func appendField(b []byte, name, value string) []byte {
 
 // fieldByte says whether a byte may stand in a field value (RFC 9110, 5.5).
 func fieldByte(c byte) bool { return c >= 0x20 && c != 0x7f || c == '\t' }
-
-// tokenText says whether s is a field name (RFC 9110, 5.6.2).
-func tokenText[T string | []byte](s T) bool {
-	for i := range len(s) {
-		if !tokenByte(s[i]) {
-			return false
-		}
-	}
-	return len(s) > 0
-}
-
-func tokenByte(c byte) bool {
-	switch {
-	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		return true
-	}
-	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}

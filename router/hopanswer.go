@@ -103,7 +103,7 @@ func (a *answer) readHead(room *int) error {
 // field reads one header line.
 func (a *answer) field(line []byte) error {
 	name, value, ok := bytes.Cut(line, []byte{':'})
-	if !ok || !tokenText(name) {
+	if !ok || !wire.IsToken(name) {
 		return fmt.Errorf("%w: header name", errFraming)
 	}
 	value = bytes.Trim(value, " \t")

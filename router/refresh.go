@@ -247,10 +247,16 @@ func (r *Router) writeEnds(ctx context.Context) bool {
 
 // writeSessions writes sessions that the store does not have.
 func (r *Router) writeSessions(ctx context.Context) bool {
+	return each(ctx, take(&r.todo, &r.todo.creates), r.writeBack, r.todo.create)
+}
+
+// each does something for each session. From the first one on for which it fails they are put
+// back, for the next time.
+func each(ctx context.Context, all map[sid]*session, do func(context.Context, *session) bool, back func(*session)) bool {
 	ok := true
-	for _, s := range take(&r.todo, &r.todo.creates) {
-		if ok = ok && r.writeBack(ctx, s); !ok {
-			r.todo.create(s)
+	for _, s := range all {
+		if ok = ok && do(ctx, s); !ok {
+			back(s)
 		}
 	}
 	return ok
@@ -314,13 +320,7 @@ func (r *Router) writeBinds(ctx context.Context) bool {
 
 // writeLevels records log levels.
 func (r *Router) writeLevels(ctx context.Context) bool {
-	ok := true
-	for _, s := range take(&r.todo, &r.todo.levels) {
-		if ok = ok && r.saveLevel(ctx, s); !ok {
-			r.todo.level(s)
-		}
-	}
-	return ok
+	return each(ctx, take(&r.todo, &r.todo.levels), r.saveLevel, r.todo.level)
 }
 
 // readSessions reads what could not be read when the session came by.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -32,12 +33,12 @@ type Config struct {
 	ClusterSecret string
 
 	// Strategy is how clients may name the node that they want to stay on. Empty means
-	// StrategyHash. Setting: cluster.stickySession.strategy.
-	Strategy Strategy
-	// CookieName is the cookie of StrategyCookie. Empty means MCPHUB_NODE.
+	// router.StrategyHash. Setting: cluster.stickySession.strategy.
+	Strategy router.Strategy
+	// CookieName is the cookie of router.StrategyCookie. Empty means MCPHUB_NODE.
 	// Setting: cluster.stickySession.cookieName.
 	CookieName string
-	// HeaderName is the header of StrategyHeader. Empty means X-MCPHub-Node.
+	// HeaderName is the header of router.StrategyHeader. Empty means X-MCPHub-Node.
 	// Setting: cluster.stickySession.headerName.
 	HeaderName string
 
@@ -107,7 +108,7 @@ func (c Config) withDefaults() Config {
 			*d.at = d.def
 		}
 	}
-	c.Strategy = cmp.Or(c.Strategy, StrategyHash)
+	c.Strategy = cmp.Or(c.Strategy, router.StrategyHash)
 	c.CookieName = cmp.Or(c.CookieName, "MCPHUB_NODE")
 	c.HeaderName = cmp.Or(c.HeaderName, "X-MCPHub-Node")
 	if c.MaxFollowers <= 0 {

@@ -172,7 +172,7 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
 		exposed := wire.HeaderSession + ", " + wire.HeaderVersion + ", WWW-Authenticate, Retry-After"
-		if s.cfg.Strategy == StrategyHeader {
+		if s.cfg.Strategy == router.StrategyHeader {
 			exposed += ", " + s.cfg.HeaderName
 		}
 		h.Set("Access-Control-Expose-Headers", exposed)
@@ -188,7 +188,7 @@ func (s *Server) servePreflight(c echo.Context) error {
 		s.allowOrigin(c.Response(), r)
 		h.Set("Access-Control-Allow-Methods", allowMCP)
 		allowed := "Accept, Authorization, Content-Type, Last-Event-Id, Mcp-Method, Mcp-Name, " + wire.HeaderSession + ", " + wire.HeaderVersion
-		if s.cfg.Strategy == StrategyHeader {
+		if s.cfg.Strategy == router.StrategyHeader {
 			allowed += ", " + s.cfg.HeaderName
 		}
 		h.Set("Access-Control-Allow-Headers", allowed)

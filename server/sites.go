@@ -3,7 +3,6 @@ package server
 import (
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -42,7 +41,7 @@ func (s sites) check(r *http.Request, trusting bool) *problem {
 	if r.Host == "" || strings.ContainsAny(r.Host, "@/?#\\ ") {
 		return refuse(http.StatusBadRequest, "the Host header must be a host name or address, with or without a port")
 	}
-	if onLoopback(r) && !isLoopback(r.Host) && !s.listed(r.Host) {
+	if onLoopback(r) && !wire.LoopbackHost(r.Host) && !s.listed(r.Host) {
 		return refuse(http.StatusForbidden, "this hub listens on loopback and does not answer for other host names; name them in routing.allowedHosts, or use localhost")
 	}
 	if !trusting && !s.ours(r.Host) && !s.listed(r.Host) {
@@ -78,7 +77,7 @@ func (s sites) belongs(origin, host string) bool {
 	if strings.EqualFold(bare(u.Host, u.Scheme), bare(host, u.Scheme)) {
 		return true
 	}
-	return isLoopback(u.Host) && isLoopback(host)
+	return wire.LoopbackHost(u.Host) && wire.LoopbackHost(host)
 }
 
 // bare takes the scheme's own port off a host.
@@ -103,14 +102,4 @@ func cross(r *http.Request) (origin string, ok bool) {
 func onLoopback(r *http.Request) bool {
 	addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	return ok && addr.IP.IsLoopback()
-}
-
-// isLoopback says whether host[:port] names this machine's loopback.
-func isLoopback(host string) bool {
-	name := wire.Hostname(host)
-	if strings.EqualFold(name, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return err == nil && addr.Unmap().IsLoopback()
 }

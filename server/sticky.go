@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -12,65 +11,28 @@ import (
 	"github.com/mcphub-go/mcphub/store"
 )
 
-// Strategy is how clients may name the node that they want to stay on.
-type Strategy string
-
-// The strategies. What a client names only ever chooses among the nodes that its session could
-// be placed on anyway; the router sees to that.
-const (
-	// StrategyHash lets clients name none: the session id decides.
-	StrategyHash Strategy = "consistent-hash"
-	// StrategyCookie sets and reads Config.CookieName.
-	StrategyCookie Strategy = "cookie"
-	// StrategyHeader sets and reads Config.HeaderName.
-	StrategyHeader Strategy = "header"
-)
-
 // validateSticky judges the strategy and the names.
 func (c *Config) validateSticky() error {
 	switch c.Strategy {
-	case "", StrategyHash:
+	case "", router.StrategyHash:
 		return nil
-	case StrategyCookie:
-		if c.CookieName == "" || token(c.CookieName) {
+	case router.StrategyCookie:
+		if c.CookieName == "" || wire.IsToken(c.CookieName) {
 			return nil
 		}
 		return fmt.Errorf("sticky session: %q cannot be the name of a cookie", c.CookieName)
-	case StrategyHeader:
+	case router.StrategyHeader:
 		switch {
 		case c.HeaderName == "":
 			return nil
-		case !token(c.HeaderName):
+		case !wire.IsToken(c.HeaderName):
 			return fmt.Errorf("sticky session: %q cannot be the name of a header", c.HeaderName)
-		case taken(c.HeaderName):
+		case wire.TakenHeader(c.HeaderName):
 			return fmt.Errorf("sticky session: the header %s has a meaning already", c.HeaderName)
 		}
 		return nil
 	}
 	return errors.New("sticky session: the strategy is none of consistent-hash, cookie and header")
-}
-
-// takenNames and takenStems are headers that mean something else in a request or an answer.
-var (
-	takenNames = setOf([]string{
-		"authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "from", "host", "keep-alive",
-		"last-event-id", "location", "mcp-session-id", "origin", "range", "referer", "retry-after", "server", "set-cookie", "te", "trailer",
-		"transfer-encoding", "traceparent", "tracestate", "upgrade", "user-agent", "vary", "via", "www-authenticate", "x-real-ip",
-		strings.ToLower(wire.HeaderEpoch), strings.ToLower(wire.HeaderRefused), strings.ToLower(wire.HeaderSessions),
-	})
-	takenStems = []string{"accept", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-forwarded-"}
-)
-
-func taken(header string) bool {
-	h := strings.ToLower(header)
-	return takenNames[h] || slices.ContainsFunc(takenStems, func(stem string) bool { return strings.HasPrefix(h, stem) })
-}
-
-// token says whether s is a token of HTTP.
-func token(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
-	})
 }
 
 // stick reads the node that a client names and has the answer name the one that gave it.
@@ -79,7 +41,7 @@ func token(s string) bool {
 // another program's, and a session must not fail over it.
 func (s *Server) stick(r *http.Request, req *router.Request) {
 	switch s.cfg.Strategy {
-	case StrategyCookie:
+	case router.StrategyCookie:
 		said := s.cookie(r)
 		req.Prefer = nodeNamed(said)
 		secure := isTLS(r)
@@ -91,7 +53,7 @@ func (s *Server) stick(r *http.Request, req *router.Request) {
 				}).String())
 			}
 		}
-	case StrategyHeader:
+	case router.StrategyHeader:
 		if lines := r.Header.Values(s.cfg.HeaderName); len(lines) == 1 {
 			req.Prefer = nodeNamed(lines[0])
 		}

@@ -19,7 +19,7 @@ func answerFrom(_ context.Context, w http.ResponseWriter, req router.Request) er
 	return err
 }
 
-func sticky(t *testing.T, s Strategy) *rig {
+func sticky(t *testing.T, s router.Strategy) *rig {
 	t.Helper()
 	cfg := global
 	cfg.Strategy = s
@@ -29,7 +29,7 @@ func sticky(t *testing.T, s Strategy) *rig {
 }
 
 func TestCookieNamesTheNode(t *testing.T) {
-	r := sticky(t, StrategyCookie)
+	r := sticky(t, router.StrategyCookie)
 	const set = "MCPHUB_NODE=node-1; Path=/; HttpOnly; SameSite=Lax"
 	for _, tt := range []struct {
 		cookies, prefer, set string
@@ -67,7 +67,7 @@ func TestCookieNamesTheNode(t *testing.T) {
 }
 
 func TestHeaderNamesTheNode(t *testing.T) {
-	r := sticky(t, StrategyHeader)
+	r := sticky(t, router.StrategyHeader)
 	for value, prefer := range map[string]string{"": "", "node-1": "node-1", "node-2": "node-2", "a b": "", "http://10.0.0.5": "", strings.Repeat("x", 64): ""} {
 		var headers []string
 		if value != "" {
@@ -95,7 +95,7 @@ func TestHeaderNamesTheNode(t *testing.T) {
 }
 
 func TestHashReadsAndSetsNothing(t *testing.T) {
-	for _, s := range []Strategy{"", StrategyHash} {
+	for _, s := range []router.Strategy{"", router.StrategyHash} {
 		r := sticky(t, s)
 		p := r.do(t, "POST", "/mcp/everything", ping, "Cookie", "MCPHUB_NODE=node-1", "X-MCPHub-Node", "node-1", "Origin", "http://localhost:6274")
 		if p.status != 200 || r.carrier.last().Prefer != "" || p.header.Get("Set-Cookie") != "" || p.header.Get("X-MCPHub-Node") != "" ||
@@ -111,16 +111,16 @@ func TestStickySettingsAreJudged(t *testing.T) {
 		want string
 	}{
 		{Config{Strategy: "ip-hash"}, "none of consistent-hash, cookie and header"},
-		{Config{Strategy: StrategyCookie, CookieName: "a b"}, "name of a cookie"},
-		{Config{Strategy: StrategyCookie, CookieName: "a;b"}, "name of a cookie"},
-		{Config{Strategy: StrategyHeader, HeaderName: "a:b"}, "name of a header"},
-		{Config{Strategy: StrategyHeader, HeaderName: "authorization"}, "has a meaning"},
-		{Config{Strategy: StrategyHeader, HeaderName: "Mcp-Session-Id"}, "has a meaning"},
-		{Config{Strategy: StrategyHeader, HeaderName: "x-mcphub-epoch"}, "has a meaning"},
-		{Config{Strategy: StrategyHeader, HeaderName: "Content-Length"}, "has a meaning"},
-		{Config{Strategy: StrategyHeader}, ""},
-		{Config{Strategy: StrategyHeader, HeaderName: "X-MCPHub-Node"}, ""},
-		{Config{Strategy: StrategyCookie, CookieName: "MCPHUB_NODE"}, ""},
+		{Config{Strategy: router.StrategyCookie, CookieName: "a b"}, "name of a cookie"},
+		{Config{Strategy: router.StrategyCookie, CookieName: "a;b"}, "name of a cookie"},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "a:b"}, "name of a header"},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "authorization"}, "has a meaning"},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "Mcp-Session-Id"}, "has a meaning"},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "x-mcphub-epoch"}, "has a meaning"},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "Content-Length"}, "has a meaning"},
+		{Config{Strategy: router.StrategyHeader}, ""},
+		{Config{Strategy: router.StrategyHeader, HeaderName: "X-MCPHub-Node"}, ""},
+		{Config{Strategy: router.StrategyCookie, CookieName: "MCPHUB_NODE"}, ""},
 		{Config{CookieName: "a b"}, ""}, // not looked at
 	} {
 		err := c.cfg.Validate()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/mcphub-go/mcphub/internal/config"
+	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/server"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -38,11 +39,11 @@ func groupsOf(s *config.Settings) []store.Group {
 }
 
 // strategyOf is how clients may name a node. Where affinity is off they may not.
-func strategyOf(s config.Sticky) server.Strategy {
+func strategyOf(s config.Sticky) router.Strategy {
 	if !s.Enabled {
-		return server.StrategyHash
+		return router.StrategyHash
 	}
-	return server.Strategy(s.Strategy)
+	return router.Strategy(s.Strategy)
 }
 
 // setAccess takes over who may come in from new settings, but for the admin token, which is that

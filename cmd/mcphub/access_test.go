@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/mcphub-go/mcphub/internal/config"
+	"github.com/mcphub-go/mcphub/router"
 	"github.com/mcphub-go/mcphub/server"
 	"github.com/mcphub-go/mcphub/store"
 )
@@ -52,7 +53,7 @@ func TestStrategyOfSettings(t *testing.T) {
 		if got := strategyOf(config.Sticky{Enabled: true, Strategy: name}); string(got) != name || (server.Config{Strategy: got}).Validate() != nil {
 			t.Errorf("strategyOf(%s) = %s", name, got)
 		}
-		if got := strategyOf(config.Sticky{Strategy: name}); got != server.StrategyHash {
+		if got := strategyOf(config.Sticky{Strategy: name}); got != router.StrategyHash {
 			t.Errorf("without affinity strategyOf(%s) = %s", name, got)
 		}
 	}

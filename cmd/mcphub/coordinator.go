@@ -72,9 +72,7 @@ type coordinator struct {
 // needs the fleet's key is answered 503 until that is agreed. On an error nothing is left
 // running, and the listeners are closed.
 func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logger) (*coordinator, error) {
-	if cfg.Gauges == nil {
-		cfg.Gauges = &gauges{registry: telemetry.NewRegistry(ourVersion())}
-	}
+	cfg.Gauges = cfg.Gauges.orOwn()
 	c := &coordinator{cfg: cfg, log: log, carrier: &carrier{}, started: time.Now(), meter: telemetry.NewFront(cfg.Gauges.registry)}
 	secret := cfg.Settings.Cluster.Secret.Reveal()
 	front := c.frontConfig()

@@ -22,7 +22,7 @@ type gauges struct {
 
 // newGauges makes the instruments of a part; service is coordinator, node or standalone.
 func newGauges(ctx context.Context, service, instance string, s config.Tracing, log *slog.Logger) (*gauges, error) {
-	g := &gauges{registry: telemetry.NewRegistry(ourVersion())}
+	g := (*gauges)(nil).orOwn()
 	if s.Endpoint == "" {
 		return g, nil
 	}
@@ -45,6 +45,14 @@ func newGauges(ctx context.Context, service, instance string, s config.Tracing, 
 		return nil, badUsage("%w", err)
 	}
 	return g, nil
+}
+
+// orOwn is g, or for nil instruments of a part's own, without traces.
+func (g *gauges) orOwn() *gauges {
+	if g == nil {
+		return &gauges{registry: telemetry.NewRegistry(ourVersion())}
+	}
+	return g
 }
 
 // close sends the last spans.

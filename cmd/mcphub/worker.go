@@ -79,9 +79,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 		_ = cfg.Listener.Close() // nothing has used it
 		return nil, badUsage("%w", err)
 	}
-	if cfg.Gauges == nil {
-		cfg.Gauges = &gauges{registry: telemetry.NewRegistry(ourVersion())}
-	}
+	cfg.Gauges = cfg.Gauges.orOwn()
 	nodeCfg.Meter, nodeCfg.Tracer = telemetry.NewWorker(cfg.Gauges.registry), cfg.Gauges.tracer
 	if !cfg.Shown {
 		nodeCfg.Metrics = cfg.Gauges.registry.Handler()

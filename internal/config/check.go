@@ -28,8 +28,6 @@ const (
 	basePattern      = `^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$`
 )
 
-var token = regexp.MustCompile(tokenPattern)
-
 var errEmpty = errors.New("must not be empty")
 
 // matches makes a check of a pattern.
@@ -80,7 +78,7 @@ func checkEnvName(s string) error {
 }
 
 func checkToken(s string) error {
-	if !token.MatchString(s) {
+	if !wire.IsToken(s) {
 		return errors.New("must be an HTTP token: letters, digits and !#$%&'*+.^_`|~- only")
 	}
 	return nil
@@ -93,22 +91,24 @@ var ownHeaders = map[string]bool{
 	"trailer": true, "transfer-encoding": true, "upgrade": true,
 }
 
-func checkUpstreamHeader(s string) error {
-	if !token.MatchString(s) {
+func checkUpstreamHeader(s string) error { return checkHeaderBut(ownHeaders, s) }
+
+// exportHeaders are set on every export of traces.
+var exportHeaders = map[string]bool{
+	"connection": true, "content-encoding": true, "content-length": true, "content-type": true, "host": true, "transfer-encoding": true,
+}
+
+func checkTracingHeader(s string) error { return checkHeaderBut(exportHeaders, s) }
+
+// checkHeaderBut is for a header that is not among those set already.
+func checkHeaderBut(set map[string]bool, s string) error {
+	if !wire.IsToken(s) {
 		return errors.New("a header's name is an HTTP token: letters, digits and !#$%&'*+.^_`|~- only")
 	}
-	if ownHeaders[strings.ToLower(s)] {
+	if set[strings.ToLower(s)] {
 		return fmt.Errorf("the header %s is set by MCPHub itself: remove it", s)
 	}
 	return nil
-}
-
-// usedHeaders are further headers that carry something else between a client and MCPHub.
-var usedHeaders = map[string]bool{
-	"allow": true, "authorization": true, "cache-control": true, "content-encoding": true, "cookie": true, "date": true,
-	"forwarded": true, "location": true, "mcp-method": true, "mcp-name": true, "origin": true, "retry-after": true, "set-cookie": true,
-	"traceparent": true, "tracestate": true, "user-agent": true, "vary": true, "www-authenticate": true, "x-forwarded-for": true,
-	"x-forwarded-host": true, "x-forwarded-proto": true, "x-mcphub-refused": true,
 }
 
 // checkAffinityHeader is for a header that goes to clients and comes back.
@@ -116,23 +116,8 @@ func checkAffinityHeader(s string) error {
 	if err := checkToken(s); err != nil {
 		return err
 	}
-	if folded := strings.ToLower(s); ownHeaders[folded] || usedHeaders[folded] {
+	if wire.TakenHeader(s) {
 		return errors.New("has another meaning already: take a name that begins with X-")
-	}
-	return nil
-}
-
-// exportHeaders are set on every export of traces.
-var exportHeaders = map[string]bool{
-	"connection": true, "content-encoding": true, "content-length": true, "content-type": true, "host": true, "transfer-encoding": true,
-}
-
-func checkTracingHeader(s string) error {
-	if !token.MatchString(s) {
-		return errors.New("a header's name is an HTTP token: letters, digits and !#$%&'*+.^_`|~- only")
-	}
-	if exportHeaders[strings.ToLower(s)] {
-		return fmt.Errorf("the header %s is set by MCPHub itself: remove it", s)
 	}
 	return nil
 }

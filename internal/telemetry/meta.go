@@ -14,7 +14,7 @@ const (
 // message for a nil span, is returned as it is.
 func (s *Span) Meta(f *wire.Frame) []byte {
 	parent, state := s.Parent()
-	if !validParent(parent) || f.Kind == wire.Response {
+	if parent == "" || f.Kind == wire.Response {
 		return f.Raw
 	}
 	own := append([]byte(`"`+metaParent+`":`), wire.Quote(parent)...)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -179,9 +178,4 @@ func TraceID(ctx context.Context) string {
 		return c.TraceID().String()
 	}
 	return ""
-}
-
-// validParent says whether text may stand in a message as a traceparent.
-func validParent(text string) bool {
-	return len(text) == 55 && strings.Count(text, "-") == 3
 }

@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"slices"
+	"strings"
+)
+
 // Header names, in the canonical form of net/http. MCP's own are matched without regard to case.
 const (
 	// HeaderSession carries the session id after initialization (MCP 2025-03-26 to 2025-11-25,
@@ -51,3 +56,39 @@ const (
 	TypeJSON        = "application/json"
 	TypeEventStream = "text/event-stream"
 )
+
+// IsToken says whether s may be the name of a header or a cookie (RFC 9110, 5.6.2).
+func IsToken[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if !tokenByte(s[i]) {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+func tokenByte(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// takenNames and takenStems are headers that mean something between a client and a coordinator.
+var (
+	takenNames = []string{
+		"allow", "authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "from", "host", "keep-alive",
+		"last-event-id", "location", "origin", "range", "referer", "retry-after", "server", "set-cookie", "te", "trailer",
+		"transfer-encoding", "traceparent", "tracestate", "upgrade", "user-agent", "vary", "via", "www-authenticate", "x-real-ip",
+		strings.ToLower(HeaderEpoch), strings.ToLower(HeaderRefused), strings.ToLower(HeaderSessions),
+	}
+	takenStems = []string{"accept", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-forwarded-"}
+)
+
+// TakenHeader says whether a header has a meaning of its own in a client's requests or their
+// answers, so that it can carry nothing else.
+func TakenHeader(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains(takenNames, name) || slices.ContainsFunc(takenStems, func(stem string) bool { return strings.HasPrefix(name, stem) })
+}

@@ -28,6 +28,16 @@ func PrivateHost(host string) bool {
 	return false
 }
 
+// LoopbackHost says whether host, with or without a port, names this machine's loopback.
+func LoopbackHost(host string) bool {
+	name := Hostname(host)
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
 // Hostname takes the port off a Host.
 func Hostname(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') && strings.IndexByte(host, ':') == i {

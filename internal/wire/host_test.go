@@ -13,3 +13,16 @@ func TestPrivateHost(t *testing.T) {
 		}
 	}
 }
+
+func TestLoopbackHost(t *testing.T) {
+	for _, host := range []string{"localhost:3001", "LOCALHOST", "127.0.0.1", "127.8.9.1:1", "[::1]:3001", "[::1]", "::1", "[::ffff:127.0.0.1]:1"} {
+		if !LoopbackHost(host) {
+			t.Errorf("LoopbackHost(%q) = false", host)
+		}
+	}
+	for _, host := range []string{"", "10.0.0.1:1", "localhost.evil.test", "127.0.0.1.evil.test:1", "0.0.0.0", "[::]:1", "2130706433", "127.1"} {
+		if LoopbackHost(host) {
+			t.Errorf("LoopbackHost(%q) = true", host)
+		}
+	}
+}
