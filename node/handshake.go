@@ -120,6 +120,14 @@ func greetingOf(f *wire.Frame, version string) greeting {
 	return greeting{version: version, params: wire.Splice(params, edits...)}
 }
 
+// client is what a session has settled by asking for a version.
+func (h *hello) client(version string) client {
+	if wire.IsLegacy(version) && version < h.version {
+		return client{revision: version}
+	}
+	return client{revision: h.version}
+}
+
 // answerTo is the InitializeResult for a client that asks for a version: byte for byte the server's,
 // but for a client of an older revision with that revision in it (MCP 2025-11-25, Lifecycle,
 // Version Negotiation).

@@ -252,7 +252,7 @@ func TestLogsOfAServerThatSpeaksAfterAnsweringReachNoOtherSession(t *testing.T) 
 		l.up = deafEnd{}
 		heard := func(session string) bool {
 			t.Helper()
-			if _, err := l.openSession(session); err != nil {
+			if _, err := l.openSession(session, client{}); err != nil {
 				t.Fatal(err)
 			}
 			f, err := wire.Scan([]byte(tool("7", "work", "")), wire.ClientLimits)

@@ -128,7 +128,7 @@ func (p *pool) takeSpare(id, version string) *proc {
 			return nil
 		}
 		p.spares = p.spares[1:]
-		if _, err := pr.link.openSession(id); err != nil {
+		if _, err := pr.link.openSession(id, pr.link.hello.Load().client(version)); err != nil {
 			continue // lost a moment ago
 		}
 		pr.state, pr.session, pr.since = procServing, id, time.Now()

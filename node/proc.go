@@ -129,7 +129,7 @@ func (p *pool) started(pr *proc, l *link) error {
 	case pr.state == procEnding: // its session has ended meanwhile
 		pr.err = errSessionUnknown
 	case pr.session != "":
-		if _, err := l.openSession(pr.session); err != nil {
+		if _, err := l.openSession(pr.session, client{revision: l.hello.Load().version}); err != nil {
 			return err
 		}
 		pr.state = procServing

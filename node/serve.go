@@ -24,7 +24,7 @@ func (s *server) open(ctx context.Context, id string, f *wire.Frame, version str
 	if l == nil {
 		return nil, 0, errNotReady
 	}
-	if sessions, err = l.openSession(id); err != nil {
+	if sessions, err = l.openSession(id, l.hello.Load().client(version)); err != nil {
 		return nil, 0, err
 	}
 	return l.hello.Load().answerTo(version), sessions, nil

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,11 @@ import (
 // lives as long as the connection to the server does: when that is lost, what the server knew
 // of the session may be lost too, and the coordinator is told so by a 404.
 type session struct {
-	id   string
-	seen atomic.Int64 // last request, in time since the link's epoch
+	id      string
+	inc     string // of this object alone, see newInc
+	client  client
+	streams streams
+	seen    atomic.Int64 // last request, in time since the link's epoch
 
 	// Guarded by link.mu.
 	calls   map[string]*call // without an outcome, by the client's id bytes
@@ -22,6 +26,26 @@ type session struct {
 	ended   bool
 }
 
+// client is what a session's initialize has said and settled.
+type client struct {
+	revision string // that was negotiated; empty for not known
+}
+
+// incLen is the length of a session's inc.
+const incLen = 8
+
+// newInc names one life of a session on a node: a session that is opened again has another, so
+// that ids with it in them never mean something else than they did.
+func newInc() string {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	var b [incLen]byte
+	_, _ = rand.Read(b[:])
+	for i := range b {
+		b[i] = digits[int(b[i])%len(digits)]
+	}
+	return string(b[:])
+}
+
 var (
 	errSessionUnknown = errors.New("session unknown")
 	errTooMany        = errors.New("too much is being worked on")
@@ -29,7 +53,7 @@ var (
 
 // openSession makes the id known and returns the number of sessions. An id that is known
 // already stays as it is: two coordinators that move one session here agree.
-func (l *link) openSession(id string) (int, error) {
+func (l *link) openSession(id string, who client) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.refusing(); err != nil {
@@ -40,7 +64,7 @@ func (l *link) openSession(id string) (int, error) {
 		if len(l.sessions) >= l.lim.MaxSessions {
 			return 0, errTooMany
 		}
-		ses = &session{id: id}
+		ses = &session{id: id, inc: newInc(), client: who}
 		l.sessions[id] = ses
 	}
 	ses.seen.Store(int64(l.now()))
