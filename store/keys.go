@@ -26,7 +26,9 @@ import (
 //	                                                  beat and must not move rev
 //	<p>:catalog:<digest>         string  ttl          one server's catalog; digest = hex SHA-256 of it
 //	<p>:session:{<sid>}          hash    ttl          id, subject, scope, era, level, created, seen, bind:<server> = node#epoch,
-//	                                                  and initDigest, or init where the params are large; or a tombstone: id, ended
+//	                                                  and initDigest, or init where the params are large; subs, which changes with
+//	                                                  each change of the subscriptions; or a tombstone: id, ended
+//	<p>:session:{<sid>}:subs     set     1.25 ttl     subscriptions to resources: "<server> <uri>"
 //	<p>:init:<digest>            string  1.25 ttl     params of initialize, shared by the sessions of one kind of client;
 //	                                                  digest = 32 hex digits of the SHA-256 of it
 //	<p>:sessions:<00..3f>        zset    longest ttl  sid → expiry; the shard is the id's first byte & 3f
@@ -57,6 +59,7 @@ func (k keys) epoch() string                       { return k.prefix + ":{nodes}
 func (k keys) load() string                        { return k.prefix + ":{nodes}:load" }
 func (k keys) catalog(d Digest) string             { return k.prefix + ":catalog:" + string(d) }
 func (k keys) session(id SessionID) string         { return k.prefix + ":session:{" + string(id) + "}" }
+func (k keys) subs(id SessionID) string            { return k.session(id) + ":subs" }
 func (k keys) init(d initDigest) string            { return k.prefix + ":init:" + string(d) }
 func (k keys) sessionIndex(shard int) string       { return fmt.Sprintf("%s:sessions:%02x", k.prefix, shard) }
 func (k keys) coordinator(id CoordinatorID) string { return k.prefix + ":coordinator:" + string(id) }

@@ -92,6 +92,11 @@ func everyCall(s *store.Store) map[string]func(context.Context) error {
 			_, err := s.Bind(ctx, id, "a", store.Binding{}, store.Binding{Node: "n", Epoch: 1}, time.Minute)
 			return err
 		},
+		"Subscription": func(ctx context.Context) error {
+			_, _, err := s.AddSubscription(ctx, id, store.Subscription{Server: "a", URI: "a:b"}, time.Hour)
+			return err
+		},
+		"Subscriptions": func(ctx context.Context) error { _, err := s.Subscriptions(ctx, id); return err },
 		"Level":         func(ctx context.Context) error { return s.SetSessionLevel(ctx, id, "info") },
 		"Touch":         func(ctx context.Context) error { return s.TouchSessions(ctx, []store.SessionID{id}, time.Minute) },
 		"EndSession":    func(ctx context.Context) error { return s.EndSession(ctx, id, time.Minute) },

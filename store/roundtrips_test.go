@@ -65,7 +65,11 @@ func TestRoundTrips(t *testing.T) {
 			_, err := s.Bind(ctx, ids[0], "a", Binding{}, Binding{"n1", 1}, time.Hour)
 			return err
 		},
-		"level":     func() error { return s.SetSessionLevel(ctx, ids[0], "info") },
+		"level": func() error { return s.SetSessionLevel(ctx, ids[0], "info") },
+		"subscription": func() error {
+			_, _, err := s.AddSubscription(ctx, ids[0], Subscription{Server: "a", URI: "a:b"}, time.Hour)
+			return err
+		},
 		"touch 100": func() error { return s.TouchSessions(ctx, ids[:100], time.Hour) },
 		"coordinator": func() error {
 			_, err := s.PutCoordinator(ctx, Coordinator{ID: "c1"}, time.Minute)
@@ -97,7 +101,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 	for name, want := range map[string]int64{
 		"register": 1, "beat": 1, "sweep": 1, "remove": 1, "snapshot": 1,
-		"create": 2, "read": 1, "bind": 1, "level": 1, "touch 100": 2, "count": 2, "page": 4,
+		"create": 2, "read": 1, "bind": 1, "level": 1, "subscription": 1, "touch 100": 2, "count": 2, "page": 4,
 		"coordinator": 1, "coordinators": 2, "groups": 1,
 	} {
 		if got := run(name); got != want {

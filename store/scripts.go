@@ -16,24 +16,25 @@ var luaFiles embed.FS
 // The scripts. Each is called by one method, named in the comment. EVALSHA, and EVAL while the
 // server's cache is cold.
 var (
-	nodeRegister    = script("node_register")    // RegisterNode
-	nodeBeat        = script("node_beat")        // BeatNode
-	nodeDeregister  = script("node_deregister")  // DeregisterNode
-	nodeSweep       = script("node_sweep")       // SweepNodes
-	nodeRemove      = script("node_remove")      // RemoveNodes
-	nodeSnapshot    = script("node_snapshot")    // readNodes, for Snapshot
-	sessionCreate   = script("session_create")   // CreateSession
-	sessionBind     = script("session_bind")     // Bind
-	sessionLevel    = script("session_level")    // SetSessionLevel
-	sessionEnd      = script("session_end")      // EndSession
-	sessionPage     = script("session_page")     // shardPages, for Sessions
-	initKeep        = script("init_keep")        // CreateSession
-	coordinatorPut  = script("coordinator_put")  // PutCoordinator
-	coordinatorList = script("coordinator_list") // PutCoordinator
-	groupPut        = script("group_put")        // PutGroup
-	groupDelete     = script("group_delete")     // DeleteGroup
-	groupRestore    = script("group_restore")    // RestoreGroups
-	groupList       = script("group_list")       // Groups
+	nodeRegister        = script("node_register")        // RegisterNode
+	nodeBeat            = script("node_beat")            // BeatNode
+	nodeDeregister      = script("node_deregister")      // DeregisterNode
+	nodeSweep           = script("node_sweep")           // SweepNodes
+	nodeRemove          = script("node_remove")          // RemoveNodes
+	nodeSnapshot        = script("node_snapshot")        // readNodes, for Snapshot
+	sessionCreate       = script("session_create")       // CreateSession
+	sessionBind         = script("session_bind")         // Bind
+	sessionLevel        = script("session_level")        // SetSessionLevel
+	sessionEnd          = script("session_end")          // EndSession
+	sessionSubscription = script("session_subscription") // AddSubscription, DropSubscription
+	sessionPage         = script("session_page")         // shardPages, for Sessions
+	initKeep            = script("init_keep")            // CreateSession
+	coordinatorPut      = script("coordinator_put")      // PutCoordinator
+	coordinatorList     = script("coordinator_list")     // PutCoordinator
+	groupPut            = script("group_put")            // PutGroup
+	groupDelete         = script("group_delete")         // DeleteGroup
+	groupRestore        = script("group_restore")        // RestoreGroups
+	groupList           = script("group_list")           // Groups
 )
 
 func script(name string) *redis.Script {

@@ -35,6 +35,9 @@ type Session struct {
 	Init []byte
 	// Level is the least severity of log messages that the client asked for; empty if it did not.
 	Level string
+	// Subs names the state of the session's subscriptions to resources: it is another text after each
+	// change, and empty if there never was one. CreateSession does not look at it.
+	Subs string
 	// Created, Seen and Expires are Redis's clock, in milliseconds. Seen moves with
 	// TouchSessions, so it may lag by one batch.
 	Created, Seen, Expires time.Time

@@ -176,7 +176,7 @@ func sessionFrom(id SessionID, f map[string]string, expires time.Duration) (Sess
 		return Session{}, ErrNotFound
 	}
 	sess := Session{
-		ID: id, Subject: f["subject"], Scope: f["scope"], Era: f["era"], Init: []byte(f["init"]), Level: f["level"],
+		ID: id, Subject: f["subject"], Scope: f["scope"], Era: f["era"], Init: []byte(f["init"]), Level: f["level"], Subs: f["subs"],
 		Created: fromMillis(parseNum(f["created"])), Seen: fromMillis(parseNum(f["seen"])),
 		Expires: fromMillis(expires.Milliseconds()), Bindings: map[ServerID]Binding{},
 	}
@@ -295,23 +295,26 @@ func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl t
 	err := s.pipe(ctx, reads, op, func(ctx context.Context, p redis.Pipeliner) {
 		clock = p.Time(ctx)
 		for i, id := range ids {
-			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended", initField)
+			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended", initField, "subs")
 		}
 	})
 	if err != nil {
 		return err
 	}
-	var alive []SessionID
+	var alive, subscribed []SessionID
 	byShard, byInit := map[int][]SessionID{}, map[initDigest][]SessionID{}
 	for i, id := range ids {
 		switch f := known[i].Val(); {
-		case len(f) == 3 && f[0] == string(id) && f[1] == nil:
+		case len(f) == 4 && f[0] == string(id) && f[1] == nil:
 			alive = append(alive, id)
 			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
 			if d, ok := f[2].(string); ok {
 				byInit[initDigest(d)] = append(byInit[initDigest(d)], id)
 			}
-		case len(f) == 3 && f[0] == string(id):
+			if f[3] != nil {
+				subscribed = append(subscribed, id)
+			}
+		case len(f) == 4 && f[0] == string(id):
 			lost.Ended = append(lost.Ended, id)
 		default:
 			lost.Missing = append(lost.Missing, id)
@@ -326,6 +329,9 @@ func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl t
 		for _, id := range alive {
 			p.HSet(ctx, s.keys.session(id), "seen", strconv.FormatInt(now, 10))
 			p.PExpire(ctx, s.keys.session(id), ttl)
+		}
+		for _, id := range subscribed {
+			p.PExpire(ctx, s.keys.subs(id), subsLife(ttl))
 		}
 		for d := range byInit {
 			inits[d] = p.Exists(ctx, s.keys.init(d))
@@ -352,7 +358,7 @@ func (s *Store) EndSession(ctx context.Context, id SessionID, ttl time.Duration)
 	}
 	_, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
 		script: sessionEnd,
-		keys:   []string{s.keys.session(id)},
+		keys:   []string{s.keys.session(id), s.keys.subs(id)},
 		args:   []any{string(id), ttl.Milliseconds()},
 	})
 	if err != nil {
