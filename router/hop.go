@@ -72,9 +72,13 @@ type outgoing struct {
 	merged  bool        // names were rewritten: headers that mirror them are left out
 	version string      // instead of the client's Mcp-Protocol-Version
 	body    []byte
-	span    *telemetry.Span // of this sending; its place in the trace is what the node is told
-	health  bool            // GET /health, without credential or session
-	timeout time.Duration   // instead of AnswerTimeout
+	// streamNow asks for a stream that opens with the dispatch of the message, and not when there
+	// is something to write; see wire.HeaderStream.
+	streamNow bool
+	lastEvent string          // of GET: Last-Event-ID
+	span      *telemetry.Span // of this sending; its place in the trace is what the node is told
+	health    bool            // GET /health, without credential or session
+	timeout   time.Duration   // instead of AnswerTimeout
 }
 
 // hopError is a request that got no answer that could be read to the end of its head.
@@ -301,6 +305,15 @@ func (h *hop) appendHead(b []byte, p *peer, out *outgoing) []byte {
 		b = appendField(b, "Accept", accept)
 		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, int64(len(out.body)), 10)
+		if out.streamNow {
+			b = append(b, "\r\n"+wire.HeaderStream+": "+wire.StreamNow...)
+		}
+	}
+	if out.method == http.MethodGet && !out.health {
+		b = append(b, "\r\nAccept: "+wire.TypeEventStream...)
+		if out.lastEvent != "" {
+			b = appendField(b, wire.HeaderLastEventID, out.lastEvent)
+		}
 	}
 	if out.version != "" {
 		b = appendField(b, wire.HeaderVersion, out.version)

@@ -38,6 +38,11 @@ const (
 	// HeaderSessions carries, on the answer to initialize, the number of sessions the node
 	// now holds for that server, in decimal.
 	HeaderSessions = "X-Mcphub-Sessions"
+
+	// HeaderStream asks a node to answer a request as a stream that opens when the message is
+	// dispatched: its value is StreamNow. Without it a node waits whether there is an answer soon.
+	HeaderStream = "X-Mcphub-Stream"
+	StreamNow    = "now"
 )
 
 // Values of HeaderRefused.
@@ -81,7 +86,7 @@ var (
 		"allow", "authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "from", "host", "keep-alive",
 		"last-event-id", "location", "origin", "range", "referer", "retry-after", "server", "set-cookie", "te", "trailer",
 		"transfer-encoding", "traceparent", "tracestate", "upgrade", "user-agent", "vary", "via", "www-authenticate", "x-real-ip",
-		strings.ToLower(HeaderEpoch), strings.ToLower(HeaderRefused), strings.ToLower(HeaderSessions),
+		strings.ToLower(HeaderEpoch), strings.ToLower(HeaderRefused), strings.ToLower(HeaderSessions), strings.ToLower(HeaderStream),
 	}
 	takenStems = []string{"accept", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-forwarded-"}
 )
