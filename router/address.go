@@ -23,10 +23,12 @@ type question struct {
 
 // addressed are the methods that go to one server, with how it is found.
 var addressed = map[string]func(*question) error{
-	"tools/call":          (*question).callTool,
-	"prompts/get":         (*question).getPrompt,
-	"resources/read":      (*question).readResource,
-	"completion/complete": (*question).complete,
+	"tools/call":            (*question).callTool,
+	"prompts/get":           (*question).getPrompt,
+	"resources/read":        (*question).readResource,
+	"completion/complete":   (*question).complete,
+	"resources/subscribe":   (*question).subscribeResource,
+	"resources/unsubscribe": (*question).unsubscribeResource,
 }
 
 // address sends a request to the server that it is for.
@@ -146,19 +148,29 @@ func (q *question) readResource() error {
 	if problem != "" {
 		return q.refuse(problem)
 	}
+	server, err := q.ownerOf(uri)
+	if server == "" {
+		return err
+	}
+	return q.forward(server)
+}
+
+// ownerOf is the server that answers for a URI. If there is none it is empty, and the request is
+// answered.
+func (q *question) ownerOf(uri string) (store.ServerID, error) {
 	have := q.r.stock(q.ctx, q.v)
 	o, ok := have.owner(uri)
 	if ok {
-		return q.forward(o.server)
+		return o.server, nil
 	}
 	if server := have.blind(); server != "" {
-		return q.r.noCatalog(q.req, q.f.IDBytes(), server)
+		return "", q.r.noCatalog(q.req, q.f.IDBytes(), server)
 	}
 	msg := "Resource not found"
 	if away := q.missing(); away != "" {
 		msg += "; it may be one of a server that is not available: " + away
 	}
-	return writeJSON(q.w, http.StatusOK, wire.Error(q.f.IDBytes(), wire.CodeResourceNotFound, msg, noResource{uri}))
+	return "", writeJSON(q.w, http.StatusOK, wire.Error(q.f.IDBytes(), wire.CodeResourceNotFound, msg, noResource{uri}))
 }
 
 // missing says which servers are away, and why, for people. A few are named.

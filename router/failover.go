@@ -359,6 +359,9 @@ func (r *Router) create(ctx context.Context, s *session, rec store.Session) erro
 	r.noteStore(err)
 	if s.setStored(err == nil); err == nil {
 		r.doubt.swear(rec.ID)
+		if s.learnSubs("") {
+			r.todo.subscription(s)
+		}
 	}
 	return err
 }
@@ -366,7 +369,10 @@ func (r *Router) create(ctx context.Context, s *session, rec store.Session) erro
 // moved tells the others.
 func (m *mover) moved(ctx context.Context, next store.Binding) {
 	if m.from.Binding == (store.Binding{}) {
-		return // placed, not moved
+		if m.s.wide() { // placed, not moved; a stream of the session on another replica is to be joined by it
+			m.r.todo.announce(m.r, store.Event{Session: m.s.tok.SessionID()})
+		}
+		return
 	}
 	m.r.stats.moved.Add(1)
 	m.r.log.InfoContext(ctx, "session moved", "session", m.s.tok, "server", m.server, "node", next.Node, "epoch", next.Epoch)

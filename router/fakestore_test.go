@@ -21,14 +21,16 @@ type fakeStore struct {
 	endTTL   time.Duration // of the last end
 	ops      map[string]int
 	subs     []chan store.Hint
+	wishes   map[store.SessionID]map[store.Subscription]bool
 	onBind   func() // called without the lock, before a bind
+	states   int    // of subscriptions, that were ever
 	onRead   func() // called once without the lock, after a session was read
 }
 
 func newFakeStore() *fakeStore {
 	return &fakeStore{
 		sessions: map[store.SessionID]*store.Session{}, ended: map[store.SessionID]bool{},
-		catalogs: map[store.Digest][]byte{}, ops: map[string]int{},
+		catalogs: map[store.Digest][]byte{}, ops: map[string]int{}, wishes: map[store.SessionID]map[store.Subscription]bool{},
 	}
 }
 
@@ -62,6 +64,7 @@ func (s *fakeStore) wipe() {
 	defer s.mu.Unlock()
 	clear(s.sessions)
 	clear(s.ended)
+	clear(s.wishes)
 }
 
 func (s *fakeStore) get(id store.SessionID) (store.Session, bool) {
@@ -109,6 +112,7 @@ func (s *fakeStore) CreateSession(_ context.Context, rec store.Session, _ time.D
 		return nil
 	}
 	rec = clone(rec)
+	rec.Subs = ""
 	for k, v := range rec.Bindings {
 		if v == (store.Binding{}) {
 			delete(rec.Bindings, k)
@@ -186,6 +190,56 @@ func (s *fakeStore) SetSessionLevel(_ context.Context, id store.SessionID, level
 	return nil
 }
 
+func (s *fakeStore) AddSubscription(_ context.Context, id store.SessionID, sub store.Subscription, _ time.Duration) (before, now string, err error) {
+	return s.subscription(id, sub, true)
+}
+
+func (s *fakeStore) DropSubscription(_ context.Context, id store.SessionID, sub store.Subscription, _ time.Duration) (before, now string, err error) {
+	return s.subscription(id, sub, false)
+}
+
+func (s *fakeStore) subscription(id store.SessionID, sub store.Subscription, wanted bool) (before, now string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.op("subscription"); err != nil {
+		return "", "", err
+	}
+	rec := s.sessions[id]
+	switch {
+	case s.ended[id]:
+		return "", "", store.ErrEnded
+	case rec == nil:
+		return "", "", store.ErrNotFound
+	}
+	if s.wishes[id] == nil {
+		s.wishes[id] = map[store.Subscription]bool{}
+	}
+	before = rec.Subs
+	if s.wishes[id][sub] != wanted {
+		if wanted && len(s.wishes[id]) == store.MaxSubscriptions {
+			return "", "", store.ErrTooMany
+		}
+		s.states++
+		rec.Subs = fmt.Sprint(s.states)
+	}
+	if s.wishes[id][sub] = wanted; !wanted {
+		delete(s.wishes[id], sub)
+	}
+	return before, rec.Subs, nil
+}
+
+func (s *fakeStore) Subscriptions(_ context.Context, id store.SessionID) (out []store.Subscription, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.op("subscriptions"); err != nil {
+		return nil, err
+	}
+	for sub := range s.wishes[id] {
+		out = append(out, sub)
+	}
+	return out, nil
+}
+
 func (s *fakeStore) TouchSessions(_ context.Context, ids []store.SessionID, _ time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,6 +269,7 @@ func (s *fakeStore) EndSession(_ context.Context, id store.SessionID, ttl time.D
 		return err
 	}
 	delete(s.sessions, id)
+	delete(s.wishes, id)
 	s.ended[id], s.endTTL = true, ttl
 	return nil
 }

@@ -73,6 +73,7 @@ func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c 
 		return fmt.Errorf("initialized: status %d %s", a.status, a.refused)
 	}
 	r.passLevel(ctx, s, server, c.node.URL, c.Epoch)
+	r.passSubscriptions(ctx, s, server, c.node.URL, c.Epoch)
 	r.stats.opened.Add(1)
 	return nil
 }

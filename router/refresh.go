@@ -28,6 +28,7 @@ type backlog struct {
 	ends    map[sid]*session     // whose end is to be recorded
 	binds   map[bindKey]*rebound // places to be agreed on
 	levels  map[sid]*session     // whose log level is to be recorded
+	subs    map[sid]*session     // whose subscriptions are to be recorded
 }
 
 type bindKey struct {
@@ -44,7 +45,7 @@ type rebound struct {
 func newBacklog(limit int) backlog {
 	return backlog{
 		limit: max(1, limit), news: make(chan store.Event, queued), creates: map[sid]*session{}, reads: map[sid]*session{},
-		ends: map[sid]*session{}, binds: map[bindKey]*rebound{}, levels: map[sid]*session{},
+		ends: map[sid]*session{}, binds: map[bindKey]*rebound{}, levels: map[sid]*session{}, subs: map[sid]*session{},
 	}
 }
 
@@ -72,6 +73,12 @@ func (b *backlog) level(s *session) {
 	keep(b.levels, s, b.limit)
 }
 
+func (b *backlog) subscription(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keep(b.subs, s, b.limit)
+}
+
 // keep adds a session, unless the limit is reached: while the store is away there may be no end
 // of new ones. One that is left out is looked at again when its time to live is renewed.
 func keep(m map[sid]*session, s *session, limit int) {
@@ -96,8 +103,8 @@ func (b *backlog) bind(s *session, server store.ServerID, old store.Binding) {
 	}
 }
 
-// announce queues an event and a hint for the other coordinators. If the queue is full they
-// find out by themselves.
+// announce queues an event and a hint for the other coordinators; without a kind there is no event
+// to write. If the queue is full they find out by themselves.
 func (b *backlog) announce(r *Router, e store.Event) {
 	e.Coordinator = string(r.cfg.Coordinator)
 	select {
@@ -203,7 +210,7 @@ func (r *Router) catchUp(ctx context.Context) {
 		r.recall()
 		r.renew(ctx)
 	}
-	for _, do := range []func(context.Context) bool{r.writeEnds, r.writeSessions, r.writeBinds, r.writeLevels, r.readSessions} {
+	for _, do := range []func(context.Context) bool{r.writeEnds, r.writeSessions, r.writeBinds, r.writeLevels, r.writeSubs, r.readSessions} {
 		if !do(ctx) || ctx.Err() != nil {
 			return
 		}
@@ -323,6 +330,11 @@ func (r *Router) writeLevels(ctx context.Context) bool {
 	return each(ctx, take(&r.todo, &r.todo.levels), r.saveLevel, r.todo.level)
 }
 
+// writeSubs records subscriptions.
+func (r *Router) writeSubs(ctx context.Context) bool {
+	return each(ctx, take(&r.todo, &r.todo.subs), r.saveSubs, r.todo.subscription)
+}
+
 // readSessions reads what could not be read when the session came by.
 func (r *Router) readSessions(ctx context.Context) bool {
 	ok := true
@@ -344,6 +356,7 @@ func (r *Router) reload(ctx context.Context, s *session) bool {
 		s.mu.Lock()
 		first := !s.ended
 		s.ended = true
+		s.tell()
 		s.mu.Unlock()
 		if first {
 			r.closeEverywhere(ctx, s) // whoever ended it may not have known its public id
@@ -374,6 +387,9 @@ func (r *Router) tell(ctx context.Context, e store.Event) {
 		r.log.DebugContext(ctx, "hint not given", "session", e.Session, "err", err)
 	}
 	cancel()
+	if e.Kind == "" {
+		return
+	}
 	ectx, cancel := r.bounded(ctx)
 	defer cancel()
 	if err := r.store.AppendEvent(ectx, e); err != nil {

@@ -35,6 +35,9 @@ type Sessions interface {
 	Session(ctx context.Context, id store.SessionID) (store.Session, error)
 	Bind(ctx context.Context, id store.SessionID, server store.ServerID, old, next store.Binding, ttl time.Duration) (store.Binding, error)
 	SetSessionLevel(ctx context.Context, id store.SessionID, level string) error
+	AddSubscription(ctx context.Context, id store.SessionID, sub store.Subscription, ttl time.Duration) (before, now string, err error)
+	DropSubscription(ctx context.Context, id store.SessionID, sub store.Subscription, ttl time.Duration) (before, now string, err error)
+	Subscriptions(ctx context.Context, id store.SessionID) ([]store.Subscription, error)
 	TouchSessions(ctx context.Context, ids []store.SessionID, ttl time.Duration) error
 	EndSession(ctx context.Context, id store.SessionID, ttl time.Duration) error
 	Catalog(ctx context.Context, d store.Digest) ([]byte, error)

@@ -32,6 +32,8 @@ type session struct {
 	openings openings
 	missed   time.Time // when a node was looked for and the store did not have it; zero if it had
 	level    logLevel
+	subs     subscriptions
+	news     chan struct{} // closed when the places change or the session ends; nil if nobody waits
 }
 
 // bound is the session's place for one server.
@@ -91,6 +93,7 @@ func (s *session) settle(b bound) bound {
 }
 
 func (s *session) set(b bound) bound {
+	s.tell()
 	for i := range s.bound {
 		if s.bound[i].server == b.server {
 			b.gen = s.bound[i].gen + 1
@@ -180,6 +183,25 @@ func (s *session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	s.tell()
+}
+
+// changed is closed at the next change of the session's places, and when the session ends.
+func (s *session) changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.news == nil {
+		s.news = make(chan struct{})
+	}
+	return s.news
+}
+
+// tell wakes those who wait for a change. Callers hold mu.
+func (s *session) tell() {
+	if s.news != nil {
+		close(s.news)
+		s.news = nil
+	}
 }
 
 // setStored notes whether the store has the session and says what was thought before.
@@ -312,6 +334,9 @@ func (r *Router) read(ctx context.Context, s *session) (store.Session, error) {
 	if err == nil {
 		s.learn(rec, before)
 		s.learnLevel(rec.Level, level)
+		if s.learnSubs(rec.Subs) {
+			r.todo.subscription(s)
+		}
 	}
 	return rec, err
 }

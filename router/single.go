@@ -12,7 +12,7 @@ import (
 )
 
 // carrySingle carries a message of a session with one server. With affinity the body is not
-// looked at.
+// taken apart, unless it seems to be about a subscription.
 func (r *Router) carrySingle(ctx context.Context, w http.ResponseWriter, req *Request, s *session) error {
 	c := r.newCall(ctx, w, req, s, store.ServerID(req.Scope))
 	c.out = outgoing{method: http.MethodPost, header: req.Header, body: req.Body}
@@ -21,7 +21,11 @@ func (r *Router) carrySingle(ctx context.Context, w http.ResponseWriter, req *Re
 			return r.tellAll(ctx, w, req, s, c.server)
 		}
 	}
-	return c.run()
+	err := c.run()
+	if err == nil && subscribing(req.Body) {
+		r.noteSubscription(ctx, s, c.server, c.message())
+	}
+	return err
 }
 
 // startSingle begins a session with one server: the node that is chosen gets the client's own

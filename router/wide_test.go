@@ -220,8 +220,6 @@ func TestWideRefusals(t *testing.T) {
 	w := newWideWorld(t, 1)
 	session, _ := begin(t, w.rs[0], "")
 	for _, c := range []struct{ name, body, code string }{
-		{"subscription", message("1", "resources/subscribe", `{"uri":"a:b"}`), "-32601"},
-		{"end of one", message("1", "resources/unsubscribe", `{"uri":"a:b"}`), "-32601"},
 		{"task", message("1", "tasks/get", `{"taskId":"x"}`), "-32601"},
 		{"log level", message("1", "logging/setLevel", `{"level":"loud"}`), "-32602"},
 		{"no log level", message("1", "logging/setLevel", ""), "-32602"},
