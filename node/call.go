@@ -8,13 +8,11 @@ import (
 	"github.com/mcphub-go/mcphub/internal/telemetry"
 )
 
-// Bounds of what one call keeps for a reader slower than its server. Notifications beyond
-// them are dropped and counted; an answer never is.
+// Bounds of what one call keeps in the moment before its answer becomes a stream. Notifications
+// beyond them are dropped and counted; an answer never is.
 const (
 	maxQueued      = 1024
-	maxQueuedBytes = 4 << 20
-	// maxQueuedTotal bounds what all calls of a node keep together.
-	maxQueuedTotal = 64 << 20
+	maxQueuedBytes = 1 << 20
 )
 
 // Stages of a call on its way to the server.
@@ -34,7 +32,7 @@ type call struct {
 	method string
 	from   origin
 	up     int64         // our id and progress token towards the server
-	queued *atomic.Int64 // bytes of events of all calls
+	queued *atomic.Int64 // bytes of events of all calls and streams
 
 	stage     atomic.Int32
 	active    atomic.Int64 // when it last showed life, in time since epoch of the link
@@ -45,20 +43,22 @@ type call struct {
 	since int64 // when it got one though the server still works on it; guarded by link.mu
 
 	mu     sync.Mutex // guards the rest
-	events [][]byte
-	size   int // of events
+	stream *stream    // that the answer has become; nil for none
+	events [][]byte   // until then
+	size   int        // of events
 	answer []byte
 	err    error // instead of an answer: certainly not executed
 	done   bool
-	deaf   bool   // nobody reads any more
+	deaf   bool   // nobody reads any more, or can
 	abort  func() // ends the upstream's own work for the call
 	wake   chan struct{}
 }
 
-// outcome is what a call has for its reader: events to pass on first, then, once done, either
-// an answer or the reason why the call was certainly not executed.
+// outcome is what a call has for whoever waits for it: once done, either an answer or the reason
+// why the call was certainly not executed. talks says that there are notifications to go before
+// it, for which the answer has to become a stream.
 type outcome struct {
-	events [][]byte
+	talks  bool
 	done   bool
 	answer []byte
 	err    error
@@ -81,7 +81,10 @@ func (c *call) finish(answer []byte, err error) {
 		return
 	}
 	c.done = true
-	if !c.deaf {
+	switch {
+	case c.stream != nil:
+		c.ses.streams.write(c.stream, c.message(answer, err), true)
+	case !c.deaf:
 		c.answer, c.err = answer, err
 	}
 	c.mu.Unlock()
@@ -89,20 +92,70 @@ func (c *call) finish(answer []byte, err error) {
 	c.from.ended(c.fate(err))
 }
 
-// deliver queues a notification for the reader. It reports false if it was dropped.
+// message is the outcome as the last message of a stream.
+func (c *call) message(answer []byte, err error) []byte {
+	if err != nil {
+		return notExecuted(c.id, err)
+	}
+	return answer
+}
+
+// deliver gives a notification to the reader. It reports false if it was dropped.
 func (c *call) deliver(frame []byte) bool {
+	took, its := c.offer(frame)
+	return took && its
+}
+
+// offer gives a message to the reader, now or when there is one again. its is false if the call
+// has an outcome, or nobody who can have messages with it; took, if there was no room.
+func (c *call) offer(frame []byte) (took, its bool) {
 	c.mu.Lock()
-	if c.done || c.deaf || len(c.events) >= maxQueued || c.size+len(frame) > maxQueuedBytes ||
-		c.queued.Load() > maxQueuedTotal {
-		c.mu.Unlock()
-		return false
+	defer c.mu.Unlock()
+	switch {
+	case c.done || c.deaf || !c.from.streams:
+		return false, false
+	case c.stream != nil:
+		return c.ses.streams.write(c.stream, frame, false), true
+	case len(c.events) >= maxQueued, c.size+len(frame) > maxQueuedBytes, c.queued.Load() > maxLogTotal:
+		return false, true
 	}
 	c.events = append(c.events, frame)
 	c.size += len(frame)
 	c.queued.Add(int64(len(frame)))
-	c.mu.Unlock()
 	c.nudge()
-	return true
+	return true, true
+}
+
+// unfold makes the answer a stream and returns its reader. What there is already is on it.
+func (c *call) unfold(primed bool) *reader {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.ses.streams
+	r := t.openCall(c.id, primed)
+	c.stream = r.st
+	for _, frame := range c.events {
+		if !t.write(c.stream, frame, false) {
+			t.stats.droppedNotifications.Add(1)
+		}
+	}
+	c.empty()
+	if c.done {
+		t.write(c.stream, c.message(c.answer, c.err), true)
+		c.answer, c.err = nil, nil
+	}
+	return r
+}
+
+// suggestRetry is for an upstream whose server has closed the stream of the call before the
+// answer, and takes it up again after a time: the client's own connection is given up too, if
+// it has been told how to come back, and with the same time to wait (MCP 2025-11-25, Transports,
+// Sending Messages to the Server).
+func (c *call) suggestRetry(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stream != nil {
+		c.ses.streams.yield(c.stream, d)
+	}
 }
 
 // fate is how the call ended, for the metrics; err is what finish was given.
@@ -127,17 +180,15 @@ func (c *call) nudge() {
 	}
 }
 
-// take hands over what has come since the last take. There may be more whenever wake fires.
+// take hands over how far the call is. There may be more whenever wake fires.
 func (c *call) take() outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o := outcome{events: c.events, done: c.done, answer: c.answer, err: c.err}
-	c.empty()
-	return o
+	return outcome{talks: len(c.events) > 0, done: c.done, answer: c.answer, err: c.err}
 }
 
-// hangUp says that nobody reads any more. The call goes on: a lost connection is not a
-// cancellation (MCP 2025-11-25, Transports, Sending Messages).
+// hangUp says that nobody waits any more, and nobody can come back for the answer. The call goes
+// on: a lost connection is not a cancellation (MCP 2025-11-25, Transports, Sending Messages).
 func (c *call) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

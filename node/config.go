@@ -81,8 +81,16 @@ type Config struct {
 	// stream to announce changes on. Zero means 1min.
 	RelistInterval time.Duration
 	// StreamAfter is how long a request may be unanswered before its answer becomes an event
-	// stream, and KeepAlive the time between comments on one. Zero means 5s and 15s.
+	// stream, and KeepAlive the time between comments on one. Zero means 1s and 15s.
 	StreamAfter, KeepAlive time.Duration
+	// LogBytes bounds what is kept of the event streams of one session, so that they can be
+	// taken up again: of messages for which there is no stream, of those a slow client has not
+	// read, and of those it has. Zero means 1 MiB. LogAge is how long that is kept after it was
+	// written, or for the stream of a call, after the answer. Zero means 5min.
+	LogBytes int
+	LogAge   time.Duration
+	// MaxStreams bounds the streams by GET that one session has open at a time. Zero means 8.
+	MaxStreams int
 	// MaxSessions bounds the sessions of one server, MaxCalls the requests one server has in
 	// hand, MaxSessionCalls those of one session. Zero means 100000, 10000 and 1000.
 	MaxSessions, MaxCalls, MaxSessionCalls int
@@ -182,8 +190,11 @@ func (c Config) withDefaults() Config {
 	dur(&c.WriteTimeout, 5*time.Second)
 	dur(&c.PingInterval, 10*time.Second)
 	dur(&c.RelistInterval, time.Minute)
-	dur(&c.StreamAfter, 5*time.Second)
+	dur(&c.StreamAfter, time.Second)
 	dur(&c.KeepAlive, 15*time.Second)
+	dur(&c.LogAge, 5*time.Minute)
+	num(&c.LogBytes, 1<<20)
+	num(&c.MaxStreams, 8)
 	num(&c.StartParallel, 8)
 	num(&c.MaxSessions, 100_000)
 	num(&c.MaxCalls, 10_000)

@@ -35,7 +35,7 @@ func newHandler(n *Node) http.Handler {
 	}
 	e.POST("/mcp/:server", n.serveMessage)
 	e.DELETE("/mcp/:server", n.serveEnd)
-	e.GET("/mcp/:server", serveNoStream)
+	e.GET("/mcp/:server", n.serveStream)
 	e.POST("/api/node/challenge", n.serveChallenge)
 	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
@@ -96,12 +96,6 @@ func isNonce(s string) bool {
 		}
 	}
 	return len(s) == 32
-}
-
-func serveNoStream(c echo.Context) error {
-	c.Response().Header().Set("Allow", "POST, DELETE")
-	return fail(c.Response(), http.StatusMethodNotAllowed,
-		"this hub offers no stream by GET; answers and their notifications come on the POST that asked")
 }
 
 // admit checks who calls and finds the server and the session id. After an error the answer
@@ -277,7 +271,7 @@ func (x *exchange) request() error {
 	if err != nil {
 		return x.refuse(err)
 	}
-	return x.respond(c)
+	return x.respond(l, c)
 }
 
 // notification takes a client's notification. What concerns only the node's own handshake, or a

@@ -239,14 +239,6 @@ func TestIDInFlightIsRefused(t *testing.T) {
 	within(t, 5*time.Second, hanging)
 }
 
-func TestGetIsRefusedWithASentence(t *testing.T) {
-	r := startRig(t, nil, fake("alpha"))
-	q := r.request(context.Background(), http.MethodGet, "alpha", "s1", "")
-	if a := do(t, q); a.status != 405 || a.header.Get("Allow") != "POST, DELETE" || !strings.Contains(a.body, "no stream by GET") {
-		t.Errorf("GET: %d %v %s", a.status, a.header, a.body)
-	}
-}
-
 func TestChallengeProvesTheAddress(t *testing.T) {
 	const nonce = "00112233445566778899aabbccddeeff"
 	for _, secret := range []string{"", "s3cret"} {

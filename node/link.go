@@ -326,6 +326,7 @@ func (l *link) lose(reason error) bool {
 			open = append(open, c)
 		}
 	}
+	sessions := l.sessions
 	l.calls, l.sessions = map[int64]*call{}, map[string]*session{}
 	close(l.gone)
 	l.mu.Unlock()
@@ -334,6 +335,9 @@ func (l *link) lose(reason error) bool {
 	}
 	for _, c := range calls {
 		c.stop()
+	}
+	for _, ses := range sessions {
+		ses.streams.end()
 	}
 	return true
 }

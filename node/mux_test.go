@@ -259,12 +259,12 @@ func TestLogsOfAServerThatSpeaksAfterAnsweringReachNoOtherSession(t *testing.T) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := l.dispatch(t.Context(), l.session(session), &f, origin{})
+			c, err := l.dispatch(t.Context(), l.session(session), &f, origin{streams: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			l.receive([]byte(log), nil)
-			got := len(c.take().events) == 1
+			got := c.take().talks
 			l.receive(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":{}}`, c.up), nil)
 			return got
 		}
@@ -494,11 +494,18 @@ func TestSlowAnswerBecomesAStreamThatIsKeptAlive(t *testing.T) {
 	r := startRig(t, func(c *Config) { c.StreamAfter, c.KeepAlive = 20*time.Millisecond, 10*time.Millisecond },
 		ServerConfig{Name: "gate", Builtin: b, Enabled: true})
 	r.open("gate", "s1")
-	res, err := http.DefaultClient.Do(r.request(context.Background(), http.MethodPost, "gate", "s1", tool("1", "wait", "")))
+	slow := r.request(context.Background(), http.MethodPost, "gate", "s1", tool("1", "wait", ""))
+	slow.Header.Set(wire.HeaderVersion, wire.Version20251125)
+	res, err := http.DefaultClient.Do(slow)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(res.Body)
+	for _, want := range []string{"id: ", "data: \n", "\n"} { // it is primed
+		if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+			t.Fatalf("read %q, %v, want %q", line, err, want)
+		}
+	}
 	for range 3 { // comments arrive although there is nothing to say
 		if line, err := in.ReadString('\n'); err != nil || line != ": working\n" {
 			t.Fatalf("read %q, %v, want a comment", line, err)

@@ -146,6 +146,7 @@ func (n *Node) sweep(ctx context.Context) {
 			return
 		case <-calls.C:
 			n.eachLink((*link).sweep)
+			n.shed()
 			calls.Reset(n.callTick())
 		case <-sessions.C:
 			idle := n.idle()
@@ -154,6 +155,7 @@ func (n *Node) sweep(ctx context.Context) {
 				s.expire(idle)
 				next = min(next, cmp.Or(s.cfg.IdleTimeout, next))
 			}
+			n.ageStreams(n.cfg.LogAge)
 			sessions.Reset(min(maxSweep, next/10+1))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 // origin is where a client's request comes from, and who is told how it ends. The node's own
 // requests have none.
 type origin struct {
+	streams bool // the answer can become a stream
 	// parent is the traceparent that goes on to the server, if there is one.
 	parent string
 	span   *telemetry.Span
@@ -25,7 +26,7 @@ const traceparentLen = 55
 // the span in its _meta, where there is a tracer, and otherwise as it came.
 func (x *exchange) follow() (*wire.Frame, origin) {
 	cfg := &x.n.cfg
-	o := origin{meter: cfg.Meter, server: x.s.cfg.Name}
+	o := origin{streams: formOf(x.r.Header.Get("Accept")).stream, meter: cfg.Meter, server: x.s.cfg.Name}
 	if p := x.r.Header.Get("Traceparent"); len(p) == traceparentLen {
 		o.parent = p
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// eventTimeout bounds the writing of one event to a reader that takes nothing.
+	// eventTimeout bounds the writing of a piece to a reader that takes nothing.
 	eventTimeout = 30 * time.Second
 	// unbuffered is more than net/http writes without waiting for the reader.
 	unbuffered = 64 << 10
@@ -35,80 +35,65 @@ func formOf(accept string) answerForm {
 	return answerForm{json: !stream || strings.Contains(accept, "json") || strings.Contains(accept, "application/*"), stream: stream}
 }
 
-// reply is an answer being written: as JSON if it comes before any notification, otherwise as
-// a stream of events.
+// reply is an answer being written that is no stream of the session's: JSON, or one event for a
+// caller that takes nothing else.
 type reply struct {
-	x         *exchange
-	form      answerForm
-	streaming bool
-	rc        *http.ResponseController
+	x    *exchange
+	form answerForm
+	rc   *http.ResponseController
 }
 
 // respond writes what comes of a call until its outcome, or until the caller is gone; the call
-// itself then goes on.
-func (x *exchange) respond(c *call) error {
+// itself then goes on. An answer that is there soon, with no notification before it, is plain
+// JSON; any other becomes a stream, if the caller takes one.
+func (x *exchange) respond(l *link, c *call) error {
 	p := reply{x: x, form: formOf(x.r.Header.Get("Accept"))}
 	defer p.end()
-	var t *time.Timer
 	var due <-chan time.Time
-	if p.form.stream {
-		t = time.NewTimer(x.n.cfg.StreamAfter)
+	switch {
+	case !p.form.stream:
+	case x.r.Header.Get(wire.HeaderStream) == wire.StreamNow:
+		return x.unfold(l, c)
+	default:
+		t := time.NewTimer(x.n.cfg.StreamAfter)
 		defer t.Stop()
 		due = t.C
 	}
-	return p.loop(c, due, t)
-}
-
-func (p *reply) loop(c *call, due <-chan time.Time, t *time.Timer) error {
-	gone := p.x.r.Context().Done()
 	for {
-		var err error
 		select {
 		case <-c.wake:
-			o := c.take()
-			if done, e := p.pass(&o); done {
+			switch o := c.take(); {
+			case p.form.stream && (o.talks || o.done && !p.form.json):
+				return x.unfold(l, c)
+			case o.done:
+				p.pass(&o)
 				return nil
-			} else if e != nil {
-				err = e
 			}
 		case <-due:
-			err = p.comment()
-			t.Reset(p.x.n.cfg.KeepAlive)
-		case <-gone:
-			err = context.Canceled
-		}
-		if err != nil {
+			return x.unfold(l, c)
+		case <-x.r.Context().Done():
 			c.hangUp()
 			return nil
 		}
 	}
 }
 
-// pass writes what a call has to say. done means that was all.
-func (p *reply) pass(o *outcome) (done bool, err error) {
-	if p.form.stream {
-		for _, ev := range o.events {
-			if err := p.event(ev); err != nil {
-				return false, err
-			}
-		}
-	} else if len(o.events) > 0 {
-		p.x.n.stats.droppedNotifications.Add(int64(len(o.events)))
-	}
-	if !o.done {
-		return false, nil
-	}
+// unfold makes a call's answer a stream and writes it.
+func (x *exchange) unfold(l *link, c *call) error {
+	x.feed(l, c.ses, c.unfold(x.primes(c.ses)))
+	return nil
+}
+
+// pass writes an outcome.
+func (p *reply) pass(o *outcome) {
 	switch {
-	case o.err != nil && !p.streaming:
-		_ = p.x.refuse(o.err)
 	case o.err != nil:
-		_ = p.event(notExecuted(p.x.f.IDBytes(), o.err))
-	case p.streaming || !p.form.json:
-		_ = p.event(o.answer)
-	default:
+		_ = p.x.refuse(o.err)
+	case p.form.json:
 		p.plain(o.answer)
+	default:
+		p.event(o.answer)
 	}
-	return true, nil
 }
 
 // plain writes the answer as JSON. What the library does not buffer is bounded in time: each
@@ -132,38 +117,12 @@ func (p *reply) plain(answer []byte) {
 	}
 }
 
-// open turns the answer into a stream.
-func (p *reply) open() {
-	if p.streaming {
-		return
-	}
-	p.streaming = true
-	p.rc = http.NewResponseController(p.x.w)
-	h := p.x.w.Header()
-	h.Set("Content-Type", wire.TypeEventStream)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
-	p.x.w.WriteHeader(http.StatusOK)
-}
-
-// event writes one message and flushes it.
-func (p *reply) event(frame []byte) error {
-	p.open()
-	_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
-	if err := wire.WriteEvent(p.x.w, wire.Event{Name: "message", Data: frame}); err != nil {
-		return err
-	}
-	return p.rc.Flush()
-}
-
-// comment keeps the connection from looking dead.
-func (p *reply) comment() error {
-	p.open()
-	_ = p.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
-	if _, err := p.x.w.Write([]byte(": working\n\n")); err != nil {
-		return err
-	}
-	return p.rc.Flush()
+// event writes the answer as the only event of a stream.
+func (p *reply) event(answer []byte) {
+	f := newFeed(p.x.w, "")
+	defer f.end()
+	f.begin()
+	_ = f.write(wire.Event{Name: "message", Data: answer})
 }
 
 // end leaves the connection as the next request expects it.
@@ -177,8 +136,8 @@ func (p *reply) end() {
 func (x *exchange) write(answer []byte) error {
 	p := reply{x: x, form: formOf(x.r.Header.Get("Accept"))}
 	defer p.end()
-	_, err := p.pass(&outcome{done: true, answer: answer})
-	return err
+	p.pass(&outcome{done: true, answer: answer})
+	return nil
 }
 
 // refuse answers a request of which nothing has reached the server, or that the server has

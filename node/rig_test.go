@@ -144,7 +144,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
-	events []string // data of the events of a stream
+	events []string // data of the events of a stream, without those that only prime
+	ids    []string // of all its events
 }
 
 func (a *answer) last() string {
@@ -181,7 +182,10 @@ func readAnswer(t testing.TB, res *http.Response) *answer {
 			if err != nil {
 				t.Fatalf("event stream: %v in %q", err, b)
 			}
-			if ev.Data != nil {
+			if ev.HasID {
+				a.ids = append(a.ids, ev.ID)
+			}
+			if len(ev.Data) > 0 {
 				a.events = append(a.events, string(ev.Data))
 			}
 		}

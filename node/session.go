@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"sync/atomic"
@@ -65,6 +64,7 @@ func (l *link) openSession(id string, who client) (int, error) {
 			return 0, errTooMany
 		}
 		ses = &session{id: id, inc: newInc(), client: who}
+		ses.streams.inc, ses.streams.lim, ses.streams.stats = ses.inc, l.lim, l.stats
 		l.sessions[id] = ses
 	}
 	ses.seen.Store(int64(l.now()))
@@ -93,6 +93,7 @@ func (l *link) endSession(id string) bool {
 	delete(l.sessions, id)
 	ses.ended = true
 	l.mu.Unlock()
+	ses.streams.end()
 	l.forget(ses)
 	return true
 }
@@ -107,13 +108,14 @@ func (l *link) forget(ses *session) {
 	}
 }
 
-// expire ends the sessions that have been idle for longer than d and have nothing in flight.
+// expire ends the sessions that have been idle for longer than d and have nothing in flight and
+// no stream that is read.
 func (l *link) expire(d time.Duration) int {
 	limit := int64(l.now() - d)
 	var old []*session
 	l.mu.Lock()
 	for id, ses := range l.sessions {
-		if ses.seen.Load() < limit && len(ses.calls) == 0 {
+		if ses.seen.Load() < limit && len(ses.calls) == 0 && ses.streams.attached.Load() == 0 {
 			delete(l.sessions, id)
 			ses.ended = true
 			old = append(old, ses)
@@ -121,6 +123,7 @@ func (l *link) expire(d time.Duration) int {
 	}
 	l.mu.Unlock()
 	for _, ses := range old {
+		ses.streams.end()
 		l.forget(ses)
 	}
 	return len(old)
@@ -134,11 +137,17 @@ func (l *link) load() (sessions, inflight int) {
 }
 
 // quiesce makes the link refuse new requests from now on, for a reason that does not change any
-// more, and returns the number in flight.
+// more, and returns the number in flight. The sessions' own streams end, with a word to come back
+// for another.
 func (l *link) quiesce(why error) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.quiet = cmp.Or(l.quiet, why)
+	if l.quiet == nil {
+		l.quiet = why
+		for _, ses := range l.sessions {
+			ses.streams.closeOwn()
+		}
+	}
 	return l.inflight
 }
 

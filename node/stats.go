@@ -7,7 +7,8 @@ type counters struct {
 	droppedNotifications, droppedReplies, foreignLines  atomic.Int64
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
 	sparesGiven, full, idled, crashed                   atomic.Int64
-	queued                                              atomic.Int64 // bytes of notifications not yet written to their readers
+	cutReaders                                          atomic.Int64
+	queued                                              atomic.Int64 // bytes kept of streams, or about to be written to them
 	tails                                               atomic.Int64 // bytes of stderr that are kept
 }
 
@@ -18,6 +19,8 @@ type Stats struct {
 	DroppedNotifications int64
 	// DroppedReplies are answers to servers' requests that the server did not read.
 	DroppedReplies int64
+	// CutReaders are connections of clients that were closed because they read too slowly.
+	CutReaders int64
 	// ForeignLines are lines and events from servers that were not JSON-RPC messages.
 	ForeignLines int64
 	// StrayAnswers were to nothing that was asked; LateAnswers came after the call had been
@@ -37,6 +40,7 @@ type Stats struct {
 func (c *counters) stats() Stats {
 	return Stats{
 		DroppedNotifications: c.droppedNotifications.Load(),
+		CutReaders:           c.cutReaders.Load(),
 		DroppedReplies:       c.droppedReplies.Load(),
 		ForeignLines:         c.foreignLines.Load(),
 		StrayAnswers:         c.strayAnswers.Load(),

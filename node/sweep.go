@@ -44,6 +44,29 @@ func (l *link) sweep() {
 	}
 }
 
+// ageStreams forgets what is kept of streams since before limit.
+func (l *link) ageStreams(limit time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ses := range l.sessions {
+		ses.streams.age(limit)
+	}
+}
+
+// ageStreams forgets what has been kept of streams for too long.
+func (n *Node) ageStreams(most time.Duration) {
+	limit := time.Now().Add(-most)
+	n.eachLink(func(l *link) { l.ageStreams(limit) })
+}
+
+// shed forgets what is kept of streams before its time, the oldest first, while all sessions
+// together keep nearly too much: the room is for those that come next.
+func (n *Node) shed() {
+	for most := n.cfg.LogAge / 2; n.stats.queued.Load() > maxLogTotal/4*3 && most > time.Millisecond; most /= 2 {
+		n.ageStreams(most)
+	}
+}
+
 // abandon settles a call that the server has not answered and ends our own part in it.
 func (l *link) abandon(c *call, reason string) bool {
 	if !l.giveUp(c, reason) {

@@ -86,7 +86,7 @@ var (
 		"allow", "authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "from", "host", "keep-alive",
 		"last-event-id", "location", "origin", "range", "referer", "retry-after", "server", "set-cookie", "te", "trailer",
 		"transfer-encoding", "traceparent", "tracestate", "upgrade", "user-agent", "vary", "via", "www-authenticate", "x-real-ip",
-		strings.ToLower(HeaderEpoch), strings.ToLower(HeaderRefused), strings.ToLower(HeaderSessions), strings.ToLower(HeaderStream),
+		strings.ToLower(HeaderEpoch), strings.ToLower(HeaderRefused), strings.ToLower(HeaderSessions), strings.ToLower(HeaderStream), strings.ToLower(HeaderStream),
 	}
 	takenStems = []string{"accept", "access-control-", "content-", "if-", "mcp-", "proxy-", "sec-", "x-forwarded-"}
 )
