@@ -33,14 +33,17 @@ type call struct {
 
 	resent   bool // the one second chance is used up
 	moves    int
-	headSent bool // the head of a stream has gone to the client
-	answered bool // something of the answer itself has
-	final    bool // the response has
+	headSent bool   // the head of a stream has gone to the client
+	answered bool   // something of the answer itself has
+	final    bool   // the response has
+	last     string // the last event id that went to the client, as the node gave it out
+	closing  bool   // the last block said when the client is to come back
+	now      bool   // see Request.StreamNow
 }
 
 // newCall makes a call of a request that goes to one server. The caller sets out.
 func (r *Router) newCall(ctx context.Context, w http.ResponseWriter, req *Request, s *session, server store.ServerID) call {
-	return call{r: r, ctx: ctx, w: w, s: s, server: server, prefer: r.preferred(req), placed: req.Placed}
+	return call{r: r, ctx: ctx, w: w, s: s, server: server, prefer: r.preferred(req), placed: req.Placed, now: req.StreamNow}
 }
 
 // failure is a message that got no answer that could be passed on.
@@ -89,6 +92,9 @@ func (c *call) run() error {
 		}
 		node, why := c.r.locate(c.ctx, place.Binding)
 		if node == nil {
+			if c.isAnswer() {
+				return c.deliver()
+			}
 			place, err = c.move(place, nil, why)
 			continue
 		}
@@ -98,6 +104,8 @@ func (c *call) run() error {
 			c.r.served(c.s, place, node)
 			return nil
 		case c.ctx.Err() != nil: // seen at the next turn
+		case !c.answered && c.isAnswer():
+			return c.deliver()
 		case f.refused == wire.RefusedSession && time.Since(place.adopted) < adoptGrace:
 			_ = c.r.pause(c.ctx, adoptPause) // whatever ended it, the next turn sees
 		case !c.again(f):
@@ -141,6 +149,7 @@ func (c *call) move(from bound, f *failure, why string) (bound, error) {
 // attempt sends the message to a node and relays the answer. Nil means that the client has it.
 func (c *call) attempt(n *store.Node) *failure {
 	c.out.token, c.out.epoch, c.out.server = c.s.tok.text, n.Epoch, c.server
+	c.out.streamNow = c.now
 	a, err := c.r.hop.send(c.ctx, n.URL, &c.out)
 	if err != nil {
 		return c.r.failed(c.ctx, n, err)

@@ -10,6 +10,10 @@ import (
 
 // Dispatch says how far a message got on its way to a node. It decides whether the message may
 // go to another one.
+//
+// A client's answer to a request of a server goes to no other node than the one that asked, and
+// may be sent to that one again however far it got: a node takes the first answer to a request and
+// drops the others.
 type Dispatch uint8
 
 // The dispatch states.
@@ -105,6 +109,7 @@ const (
 	reasonNodeLost    = "node_lost"            // the connection broke before an answer
 	reasonTimeout     = "node_timeout"         // no answer within the limit
 	reasonBroken      = "stream_broken"        // the answer broke off
+	reasonStreamLost  = "stream_lost"          // the rest of the answer cannot be had any more
 	reasonBadAnswer   = "bad_answer"           // the answer is not one that may be passed on
 	reasonUnreachable = "unreachable"          // no connection to any node that has the server
 	reasonNoReplica   = "no_replica"           // no node can be called for the server

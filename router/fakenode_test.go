@@ -41,6 +41,9 @@ type fakeNode struct {
 	health   func(w http.ResponseWriter)
 	// hook may answer a message instead of the node. It is called without the lock.
 	hook func(w http.ResponseWriter, req *http.Request, f *wire.Frame) bool
+	// stream answers GET, without the lock. What it is asked for is in gets.
+	stream func(w http.ResponseWriter, req *http.Request, nth int)
+	gets   []http.Header
 }
 
 type fakeSession struct {
@@ -131,6 +134,10 @@ func (n *fakeNode) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if req.Method == http.MethodGet {
+		n.serveGet(w, req, server+" "+token)
+		return
+	}
 	f, err := wire.Scan(body, wire.ClientLimits)
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -140,6 +147,37 @@ func (n *fakeNode) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	n.answer(w, server, token, &f)
+}
+
+func (n *fakeNode) serveGet(w http.ResponseWriter, req *http.Request, key string) {
+	n.mu.Lock()
+	nth, stream, known := len(n.gets), n.stream, n.sessions[key] != nil
+	n.gets = append(n.gets, req.Header.Clone())
+	n.mu.Unlock()
+	switch {
+	case !known:
+		refuseAs(w, http.StatusNotFound, wire.RefusedSession)
+	case stream == nil:
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	default:
+		stream(w, req, nth)
+	}
+}
+
+func (n *fakeNode) setStream(stream func(w http.ResponseWriter, req *http.Request, nth int)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stream = stream
+}
+
+// asked are the event ids at which streams were asked for.
+func (n *fakeNode) asked() (ids []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.gets {
+		ids = append(ids, h.Get(wire.HeaderLastEventID))
+	}
+	return ids
 }
 
 func refuseAs(w http.ResponseWriter, status int, why string) {

@@ -155,6 +155,7 @@ func (r *Router) every(ctx context.Context, d time.Duration, woken <-chan struct
 // renew tells the store which sessions were used since the last time, and writes back those
 // that it has lost.
 func (r *Router) renew(ctx context.Context) {
+	r.useOpen()
 	r.todo.mu.Lock()
 	used := r.todo.touched
 	r.todo.touched = nil

@@ -95,7 +95,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// CallTimeout bounds the wait for a node's answer. Zero means 10m: calls may wait for people.
 	CallTimeout time.Duration
-	// StreamIdle bounds the silence in a stream. Zero means 10m.
+	// StreamIdle bounds the silence in a stream of a node, which sends comments while it has nothing
+	// to say: one that is silent for longer is taken up again. Zero means 1m.
 	StreamIdle time.Duration
 	// ClientStall is how long a client may take to accept a piece of an answer, or an event, before
 	// its connection is dropped. Zero means 30s.
@@ -135,7 +136,7 @@ func (c Config) withDefaults() Config {
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, 250*time.Millisecond)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 2*time.Second)
 	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Minute)
-	c.StreamIdle = cmp.Or(c.StreamIdle, 10*time.Minute)
+	c.StreamIdle = cmp.Or(c.StreamIdle, time.Minute)
 	c.ClientStall = cmp.Or(c.ClientStall, 30*time.Second)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, time.Second)
 	c.OpenTimeout = cmp.Or(c.OpenTimeout, 10*time.Second)
@@ -175,6 +176,8 @@ type Router struct {
 	todo     backlog
 	doubt    doubt
 	stats    counters
+	gets     openStreams
+	tapPause time.Duration // see tap.rest
 }
 
 // New makes a router. It starts nothing and touches no network; [Router.Run] does the work that
@@ -203,7 +206,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS, Control: cfg.Control,
 			Meter: cfg.Meter, Tracer: cfg.Tracer,
 		}),
-		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(),
+		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(), tapPause: tapPause,
 	}
 	r.loads.now, r.budget.now, r.dice = time.Now, time.Now, rand.IntN
 	r.probes.ask = r.askHealth
@@ -229,8 +232,14 @@ type Request struct {
 	Placed func(h http.Header, n store.NodeID)
 	// Subject is who the client is; empty for anonymous. Sessions are bound to it.
 	Subject string
-	// HTTPMethod is POST or DELETE.
+	// HTTPMethod is POST, DELETE or GET.
 	HTTPMethod string
+	// LastEvent is Last-Event-ID of a GET: after which event a stream is to be gone on with. Empty
+	// and whatever was never given out ask for a new one.
+	LastEvent string
+	// StreamNow asks for the answer as a stream that begins when the message is dispatched, if a
+	// node answers it and there is no answer to begin with.
+	StreamNow bool
 	// SessionID is Mcp-Session-Id, or empty.
 	SessionID string
 	// Header is the client's; only the router's own list of them is ever passed on.
@@ -275,18 +284,21 @@ func (r *Router) outside(req *Request) bool {
 // been written. When ctx ends, what the node has received goes on running: in the revisions
 // with sessions a client that disconnects has not cancelled (MCP 2025-11-25, Transports).
 func (r *Router) Carry(ctx context.Context, w http.ResponseWriter, req Request) error {
-	r.stats.inFlight.Add(1)
-	defer r.stats.inFlight.Add(-1)
 	r.stats.carried.Add(1)
 	c := newClient(w, r.cfg.ClientStall)
 	defer c.done()
+	if req.HTTPMethod == http.MethodGet {
+		return r.get(ctx, c, &req)
+	}
+	r.stats.inFlight.Add(1)
+	defer r.stats.inFlight.Add(-1)
 	switch req.HTTPMethod {
 	case http.MethodPost:
 		return r.post(ctx, c, &req)
 	case http.MethodDelete:
 		return r.delete(ctx, c, &req)
 	}
-	return &Error{Err: ErrMethod, Code: wire.CodeInvalidRequest, Message: "only POST and DELETE are served here"}
+	return &Error{Err: ErrMethod, Code: wire.CodeInvalidRequest, Message: "only POST, GET and DELETE are served here"}
 }
 
 func (r *Router) post(ctx context.Context, w http.ResponseWriter, req *Request) error {

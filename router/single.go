@@ -17,7 +17,7 @@ func (r *Router) carrySingle(ctx context.Context, w http.ResponseWriter, req *Re
 	c := r.newCall(ctx, w, req, s, store.ServerID(req.Scope))
 	c.out = outgoing{method: http.MethodPost, header: req.Header, body: req.Body}
 	if r.cfg.NoSticky {
-		if m := c.message(); m != nil && m.Kind == wire.Notification {
+		if m := c.message(); m != nil && m.Kind != wire.Request {
 			return r.tellAll(ctx, w, req, s, c.server)
 		}
 	}

@@ -8,6 +8,7 @@ type Stats struct {
 	InFlight       int `json:"inFlight"`       // requests being carried
 	Suspects       int `json:"suspects"`       // nodes that this replica does not try at the moment
 	Streams        int `json:"streams"`        // answers that are being passed on as streams
+	OpenStreams    int `json:"openStreams"`    // streams that clients have opened with GET
 
 	Carried        int64 `json:"carried"`        // requests taken up
 	Started        int64 `json:"started"`        // sessions begun
@@ -23,13 +24,15 @@ type Stats struct {
 	Recovered      int64 `json:"recovered"`      // sessions written back to a store that had lost them
 	StoreReads     int64 `json:"storeReads"`     // sessions read from the store by requests
 	Dropped        int64 `json:"dropped"`        // announcements that did not fit the queue
+	Resumed        int64 `json:"resumed"`        // answers that broke off and were taken up again
+	Unanswerable   int64 `json:"unanswerable"`   // answers of clients to servers whose node was gone
 }
 
 type counters struct {
 	inFlight, streams                                              atomic.Int64
 	carried, started, ended, opened, moved, followed, retried      atomic.Int64
 	outcomeUnknown, notExecuted, lost, unknown, recovered, dropped atomic.Int64
-	storeReads                                                     atomic.Int64
+	storeReads, resumed, unanswerable                              atomic.Int64
 }
 
 // Stats reads the counters. They are read one after the other, not at one moment.
@@ -37,7 +40,7 @@ func (r *Router) Stats() Stats {
 	c := &r.stats
 	return Stats{
 		CachedSessions: r.cache.Len(), InFlight: int(c.inFlight.Load()), Suspects: r.suspects.len(),
-		Streams: int(c.streams.Load()),
+		Streams: int(c.streams.Load()), OpenStreams: r.gets.len(), Resumed: c.resumed.Load(), Unanswerable: c.unanswerable.Load(),
 		Carried: c.carried.Load(), Started: c.started.Load(), Ended: c.ended.Load(), Opened: c.opened.Load(),
 		Moved: c.moved.Load(), Followed: c.followed.Load(), Retried: c.retried.Load(),
 		OutcomeUnknown: c.outcomeUnknown.Load(), NotExecuted: c.notExecuted.Load(), Lost: c.lost.Load(),

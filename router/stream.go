@@ -42,7 +42,7 @@ func (c *call) relay(n *store.Node, a *answer) *failure {
 	case a.status >= 300 && a.status < 400:
 		reason, err = reasonBadAnswer, errRedirect
 	case isStream(a):
-		err = c.relayStream(a)
+		err = c.relayStream(n, a)
 	default:
 		err = c.relayPlain(a)
 	}
@@ -151,12 +151,12 @@ func readSome(a *answer, buf []byte, limit int) ([]byte, error) {
 }
 
 // relayStream passes a stream on, event by event as they come. Half an event is never
-// delivered. It returns an error if the stream ends before the response did.
-func (c *call) relayStream(a *answer) error {
+// delivered. A stream that breaks off while its node lives is taken up again. It returns an error if
+// the stream ends before the response did.
+func (c *call) relayStream(n *store.Node, a *answer) error {
 	c.r.stats.streams.Add(1)
 	defer c.r.stats.streams.Add(-1)
 	a.stream()
-	rc := http.NewResponseController(c.w)
 	if !c.headSent {
 		c.copyHead(a)
 		if a.cacheControl == "" {
@@ -165,31 +165,89 @@ func (c *call) relayStream(a *answer) error {
 		c.w.Header().Set("X-Accel-Buffering", "no")
 		c.w.WriteHeader(a.status)
 		c.headSent = true
-		_ = rc.Flush()
+		_ = http.NewResponseController(c.w).Flush()
 	}
+	err := c.pump(a)
+	switch {
+	case errors.Is(err, errClientGone):
+		return nil
+	case c.final || c.requestID() == nil:
+		return nil // the rest is of no interest to anyone
+	case c.closing && errors.Is(err, io.EOF):
+		return nil // the client was told to come back with the last id, to whatever replica
+	case c.takeUp(n) || c.handOver():
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the stream ended without a response", errCut)
+	}
+	return err
+}
+
+// pump passes events on until there is an error, be it io.EOF.
+func (c *call) pump(a *answer) error {
 	events := wire.NewEventReader(a, maxEvent)
 	for {
 		ev, err := events.Next()
 		if err != nil {
-			if c.final || c.requestID() == nil {
-				return nil // the rest is of no interest to anyone
-			}
-			if errors.Is(err, io.EOF) {
-				return fmt.Errorf("%w: the stream ended without a response", errCut)
-			}
 			return err
 		}
-		if len(ev.Data) > 0 {
-			c.answered = true
-			c.final = c.final || c.isFinal(ev.Data)
-		}
-		if _, err := c.w.Write(ev.Raw); err != nil {
-			return nil // the client has gone
-		}
-		if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return nil
+		if err := c.pass(ev); err != nil {
+			return err
 		}
 	}
+}
+
+// pass passes one block of a stream on.
+func (c *call) pass(ev wire.Event) error {
+	if len(ev.Data) > 0 {
+		c.answered = true
+		c.final = c.final || c.isFinal(ev.Data)
+	}
+	if ev.HasID {
+		c.last = ev.ID
+	}
+	c.closing = ev.Retry > 0 && c.last != ""
+	if c.s.wide() {
+		return writeBlock(c.w, c.r.wideEvent(c.s, c.server, ev))
+	}
+	return writeBlock(c.w, ev.Raw)
+}
+
+// resumable says whether the client's stream can be taken up where it broke off.
+func (c *call) resumable() bool {
+	e, ok := parseNodeEvent(c.last)
+	return ok && e.call
+}
+
+// takeUp goes on with a stream that broke off between the node and this coordinator, if the node
+// still has it, and says whether the client has what it needs then. The node is the one that runs
+// the call: no other is asked.
+func (c *call) takeUp(n *store.Node) bool {
+	if !c.resumable() || c.ctx.Err() != nil || c.r.leaving() {
+		return false
+	}
+	c.r.stats.resumed.Add(1)
+	c.r.log.InfoContext(c.ctx, "stream broke off and is taken up again", "session", c.s.tok, "server", c.server, "node", n.ID)
+	t := &tap{
+		r: c.r, s: c.s, server: c.server, header: c.out.header, last: c.last, call: true,
+		at: &store.Binding{Node: n.ID, Epoch: n.Epoch}, hand: c.pass,
+	}
+	err := t.run(c.ctx)
+	return c.final || errors.Is(err, errClientGone) || err == nil && c.closing
+}
+
+// handOver leaves a call that is in hand when this coordinator stops to the next one, if the client
+// can take up its stream there: from MCP 2025-11-25 on clients know that a stream may end early.
+func (c *call) handOver() bool {
+	version := first(c.out.header, wire.HeaderVersion)
+	if version == "" {
+		_, version, _ = c.s.origin()
+	}
+	if !c.r.leaving() || !c.resumable() || version < wire.Version20251125 {
+		return false
+	}
+	_ = writeBlock(c.w, comeBack)
+	return true
 }
 
 // isFinal says whether an event carries the response to the client's request.
@@ -198,8 +256,7 @@ func (c *call) isFinal(data []byte) bool {
 	if id == nil {
 		return false
 	}
-	f, err := wire.Scan(data, wire.ServerLimits)
-	return err == nil && f.Kind == wire.Response && wire.SameID(f.IDBytes(), id)
+	return answers(data, id)
 }
 
 // writeFinal ends a stream to the client with one last message.

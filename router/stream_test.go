@@ -26,6 +26,7 @@ func front(t testing.TB, r *Router, scope string) *httptest.Server {
 		}
 		err = r.Carry(req.Context(), w, Request{
 			Scope: scope, HTTPMethod: req.Method, SessionID: req.Header.Get(wire.HeaderSession), Header: req.Header, Body: body,
+			LastEvent: req.Header.Get(wire.HeaderLastEventID),
 		})
 		if e, ok := errors.AsType[*Error](err); ok {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -63,18 +64,23 @@ func streaming(method string, chunks <-chan string, end func(http.ResponseWriter
 		if f.Method != method {
 			return false
 		}
-		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-cache, no-transform")
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-		for chunk := range chunks {
-			_, _ = io.WriteString(w, chunk)
-			_ = http.NewResponseController(w).Flush()
-		}
-		if end != nil {
-			end(w)
-		}
+		writeChunks(w, chunks, end)
 		return true
+	}
+}
+
+// writeChunks writes a stream as it is sent on a channel.
+func writeChunks(w http.ResponseWriter, chunks <-chan string, end func(http.ResponseWriter)) {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache, no-transform")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	for chunk := range chunks {
+		_, _ = io.WriteString(w, chunk)
+		_ = http.NewResponseController(w).Flush()
+	}
+	if end != nil {
+		end(w)
 	}
 }
 

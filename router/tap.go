@@ -211,7 +211,7 @@ func (t *tap) rest(ctx context.Context) error {
 	if t.failures++; t.failures >= most {
 		return errStreamLost
 	}
-	d := min(maxTapPause, tapPause<<(t.failures-1))
+	d := min(maxTapPause, t.r.tapPause<<(t.failures-1))
 	return t.r.pause(ctx, d/2+time.Duration(t.r.dice(int(d/2))))
 }
 

@@ -17,7 +17,6 @@ const (
 		"resources and resource templates, tools/call, prompts/get, resources/read, completion/complete and logging/setLevel"
 	noSubscriptions = " is not served on an endpoint over several servers yet; read resources again instead"
 	noTasks         = " is not served on an endpoint over several servers, which has no tasks: calls are answered with their result"
-	noAnswers       = "answers to requests of a server are not taken on this endpoint over several servers, which sends none"
 )
 
 // wideCapabilities is what an endpoint over several servers can do, whatever its servers are at the
@@ -87,7 +86,7 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 	}
 	switch f.Kind {
 	case wire.Response:
-		return badRequest(nil, noAnswers)
+		return r.answerServer(ctx, w, req, s, &f)
 	case wire.Notification:
 		if f.Method == "notifications/cancelled" {
 			r.cancelEverywhere(ctx, req, s)
