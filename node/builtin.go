@@ -62,6 +62,9 @@ func (b *builtin) rescue(c *call) {
 	}
 }
 
+// apart says that the ids of its requests are each session's own.
+func (b *builtin) apart() bool { return true }
+
 // cancels says that ending a call's context is how this upstream is told of a cancellation.
 func (b *builtin) cancels() bool { return true }
 

@@ -89,6 +89,9 @@ type Config struct {
 	// written, or for the stream of a call, after the answer. Zero means 5min.
 	LogBytes int
 	LogAge   time.Duration
+	// MaxAsks bounds the requests of a server that one session's client has not answered yet. Zero
+	// means 64.
+	MaxAsks int
 	// MaxStreams bounds the streams by GET that one session has open at a time. Zero means 8.
 	MaxStreams int
 	// MaxSessions bounds the sessions of one server, MaxCalls the requests one server has in
@@ -195,6 +198,7 @@ func (c Config) withDefaults() Config {
 	dur(&c.LogAge, 5*time.Minute)
 	num(&c.LogBytes, 1<<20)
 	num(&c.MaxStreams, 8)
+	num(&c.MaxAsks, 64)
 	num(&c.StartParallel, 8)
 	num(&c.MaxSessions, 100_000)
 	num(&c.MaxCalls, 10_000)

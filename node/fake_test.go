@@ -35,6 +35,8 @@ type fakeServer struct {
 	tools  int
 	stored map[string]string
 	asked  chan json.RawMessage
+	last   int                             // of its requests to clients
+	wait   map[string]chan json.RawMessage // for their answers
 }
 
 type fakeMessage struct {
@@ -135,7 +137,12 @@ func text(t string) string {
 func (s *fakeServer) handle(m *fakeMessage, line []byte) {
 	switch m.Method {
 	case "":
-		if m.Error != nil {
+		s.mu.Lock()
+		waiting := s.wait[string(m.ID)]
+		s.mu.Unlock()
+		if waiting != nil {
+			waiting <- line
+		} else if m.Error != nil {
 			s.asked <- m.Error
 		} else {
 			s.asked <- m.Result
@@ -230,6 +237,17 @@ func (s *fakeServer) call(m *fakeMessage) {
 		s.mu.Unlock()
 		s.raw(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		s.result(m.ID, text("grown"))
+	case "elicit": // answers with the line that the client's answer came as
+		s.mu.Lock()
+		s.last++
+		id, answer := strconv.Itoa(s.last), make(chan json.RawMessage, 1)
+		if s.wait == nil {
+			s.wait = map[string]chan json.RawMessage{}
+		}
+		s.wait[id] = answer
+		s.mu.Unlock()
+		s.raw(`{"jsonrpc":"2.0","id":` + id + `,"method":"elicitation/create","params":{"message":"` + args.Text + `","requestedSchema":{"type":"object","properties":{}}}}`)
+		go func() { s.result(m.ID, text(string(<-answer))) }()
 	case "ask":
 		s.raw(`{"jsonrpc":"2.0","id":"p1","method":"ping"}`)
 		s.raw(`{"jsonrpc":"2.0","id":"r1","method":"roots/list"}`)

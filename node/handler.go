@@ -177,8 +177,7 @@ func (n *Node) serveMessage(c echo.Context) error {
 	case wire.Notification:
 		return x.notification()
 	default:
-		return writeJSON(w, http.StatusBadRequest, wire.Error(nil, wire.CodeInvalidRequest,
-			"a response answers nothing here: this hub sends clients no requests yet", nil))
+		return x.answered()
 	}
 }
 
@@ -274,15 +273,40 @@ func (x *exchange) request() error {
 	return x.respond(l, c)
 }
 
-// notification takes a client's notification. What concerns only the node's own handshake, or a
-// server's requests, of which there are none, goes no further.
+// answered takes a client's answer to a request of the server's.
+func (x *exchange) answered() error {
+	l, ses, err := x.s.find(x.r.Context(), x.sid)
+	if err == nil {
+		err = l.answer(x.r.Context(), ses, x.f)
+	}
+	var status *statusError
+	switch {
+	case errors.Is(err, errNotAsked):
+		return writeJSON(x.w, http.StatusBadRequest, wire.Error(nil, wire.CodeInvalidRequest, err.Error(), nil))
+	case errors.As(err, &status):
+		return fail(x.w, http.StatusBadGateway, err.Error())
+	case err != nil:
+		return x.refuse(err)
+	}
+	x.w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// notification takes a client's notification. What concerns only the node's own handshake goes no
+// further, nor what one of several clients must not say for all.
 func (x *exchange) notification() error {
 	l, ses, err := x.s.find(x.r.Context(), x.sid)
 	if err != nil {
 		return x.refuse(err)
 	}
 	switch x.f.Method {
-	case "notifications/initialized", "notifications/roots/list_changed", "notifications/progress":
+	case "notifications/initialized":
+	case "notifications/progress":
+		err = l.progressFrom(x.r.Context(), ses, x.f)
+	case "notifications/roots/list_changed", "notifications/tasks/status":
+		if l.speaksFor(ses, x.f) {
+			err = l.notify(x.r.Context(), ses, x.f)
+		}
 	case "notifications/cancelled":
 		err = l.cancel(x.r.Context(), ses, x.f)
 	default:

@@ -15,25 +15,26 @@ type hello struct {
 	at      wire.Span // of its protocolVersion, in result
 	version string
 
-	tools, prompts, resources, logging bool
+	tools, prompts, resources, logging, tasks bool
 }
 
 const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n"
 
-// handshake introduces the node to the server (MCP 2025-11-25, Lifecycle). The node declares
-// no client capabilities, so the server may ask nothing of it.
-func (l *link) handshake(ctx context.Context) error { return l.greet(ctx, l.ownParams()) }
+// handshake introduces the node to the server (MCP 2025-11-25, Lifecycle). It speaks for clients
+// that are yet to come, so it declares all that any of them may be able to do.
+func (l *link) handshake(ctx context.Context) error { return l.greet(ctx, l.ownGreeting()) }
 
-// ownParams are those of the node's own initialize.
-func (l *link) ownParams() []byte {
-	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":{},"clientInfo":{"name":"mcphub","version":`),
+// ownGreeting is the node's own initialize.
+func (l *link) ownGreeting() *greeting {
+	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":`+anyCapabilities+`,"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
-	return append(params, "}}"...)
+	return &greeting{params: append(params, "}}"...)}
 }
 
-// greet shakes hands with the params of an initialize.
-func (l *link) greet(ctx context.Context, params []byte) error {
-	f, err := l.introduce(ctx, params)
+// greet shakes hands. If that is for a session the server has been started for, the session is
+// known before the server is told that all is ready, since it may ask its client something at once.
+func (l *link) greet(ctx context.Context, g *greeting) error {
+	f, err := l.introduce(ctx, g.params)
 	if err != nil {
 		return err
 	}
@@ -44,10 +45,15 @@ func (l *link) greet(ctx context.Context, params []byte) error {
 	if v, ok := l.up.(interface{ negotiated(version string) }); ok {
 		v.negotiated(h.version)
 	}
+	l.hello.Store(&h)
+	if g.session != "" {
+		if _, err := l.openSession(g.session, client{revision: h.version, caps: g.caps}); err != nil {
+			return err
+		}
+	}
 	if err := l.transmit(ctx, message{frame: []byte(initialized), allowed: always}); err != nil {
 		return fmt.Errorf("notifications/initialized: %w", err)
 	}
-	l.hello.Store(&h)
 	return nil
 }
 
@@ -96,6 +102,7 @@ func readHello(result []byte) (hello, error) {
 		return ok && h.result[at.Start] == '{'
 	}
 	h.tools, h.prompts, h.resources, h.logging = has("tools"), has("prompts"), has("resources"), has("logging")
+	h.tasks = has("tasks")
 	return h, nil
 }
 
@@ -105,27 +112,37 @@ func (h *hello) fits(version string) bool {
 	return version == h.version || version == wire.LatestLegacy || !wire.IsLegacy(version)
 }
 
+// greeting is an initialize.
+type greeting struct {
+	session string // whose it is; empty for the node's own
+	version string
+	params  []byte // as a process of the session's own gets them
+	caps    capabilities
+}
+
 // greetingOf is a client's initialize as a process of its own gets it: with the client's own
-// params, but without its capabilities, since nothing that a server might ask of the client
-// would reach it.
-func greetingOf(f *wire.Frame, version string) greeting {
+// params. all says that the process is to be told of all capabilities, as those are that have
+// been started ahead, so that no session's process does less than another's.
+func greetingOf(f *wire.Frame, version string, all bool) greeting {
 	params := f.ParamsBytes()
+	g := greeting{version: version, caps: readCapabilities(params)}
 	var edits []wire.Edit
-	if at, ok := wire.Lookup(params, "capabilities"); ok {
-		edits = append(edits, wire.Edit{Span: at, New: []byte("{}")})
+	if at, ok := wire.Lookup(params, "capabilities"); ok && all {
+		edits = append(edits, wire.Edit{Span: at, New: []byte(anyCapabilities)})
 	}
 	if at, ok := wire.Lookup(params, "protocolVersion"); ok && !wire.IsLegacy(version) {
 		edits = append(edits, wire.Edit{Span: at, New: wire.Quote(wire.LatestLegacy)})
 	}
-	return greeting{version: version, params: wire.Splice(params, edits...)}
+	g.params = wire.Splice(params, edits...)
+	return g
 }
 
-// client is what a session has settled by asking for a version.
-func (h *hello) client(version string) client {
+// client is what a session's initialize has declared, and settled by asking for a version.
+func (h *hello) client(version string, caps capabilities) client {
 	if wire.IsLegacy(version) && version < h.version {
-		return client{revision: version}
+		return client{revision: version, caps: caps}
 	}
-	return client{revision: h.version}
+	return client{revision: h.version, caps: caps}
 }
 
 // answerTo is the InitializeResult for a client that asks for a version: byte for byte the server's,

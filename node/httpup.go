@@ -122,6 +122,9 @@ func (h *httpUpstream) notify(ctx context.Context, m *message) error {
 			if err := h.renew(ctx, made); err != nil {
 				return err
 			}
+			if m.reply { // to what has been forgotten with the session
+				return &statusError{res.StatusCode}
+			}
 		default:
 			return &statusError{res.StatusCode}
 		}
@@ -220,6 +223,7 @@ func (h *httpUpstream) renew(ctx context.Context, made int) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.link.lim.StartTimeout)
 	defer cancel()
+	h.link.forgetAsks("the server has forgotten what it had asked")
 	err := h.link.handshake(ctx)
 	if err == nil {
 		err = h.link.replayState(ctx)
@@ -312,7 +316,9 @@ func isStream(res *http.Response) bool {
 }
 
 // stream reads an answer that comes as events, and takes a stream up again that the server
-// closed early, if it gave the events ids (MCP 2025-11-25, Transports, Resumability).
+// closed early, if it gave the events ids (MCP 2025-11-25, Transports, Resumability). What the
+// server spares itself by closing, a connection that waits, the client's is spared too. While its
+// client is being asked something, there may be nothing new for as long as that takes.
 func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) {
 	at := cursor{retry: time.Second}
 	for misses := 0; ; misses++ {
@@ -326,12 +332,15 @@ func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) 
 			h.link.release(c)
 			return
 		}
-		if at.events > seen {
+		if at.events > seen || h.link.waits(c) {
 			misses = 0
 		}
 		if at.id == "" || misses >= maxResumes || errors.Is(err, wire.ErrEventTooLarge) {
 			h.broken(c, err)
 			return
+		}
+		if err == nil || errors.Is(err, io.EOF) {
+			c.suggestRetry(at.retry)
 		}
 		if res, err = h.resume(ctx, &at); err != nil {
 			h.broken(c, err)

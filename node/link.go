@@ -33,6 +33,7 @@ type message struct {
 	frame []byte   // ends in LF; the upstream's to keep
 	call  *call    // the call it starts; nil for a notification or a response
 	ses   *session // whose it is; nil for the node's own
+	reply bool     // it answers a request, which a server that began anew does not know
 	// allowed is asked right before the first byte may reach the server.
 	allowed func() error
 }
@@ -70,15 +71,18 @@ type link struct {
 	fence func() error // says nil while the node may run anything for a client
 	up    upstream
 	epoch time.Time
+	alone bool // an isolated server's: for one session, which no other follows
+	// patient says that a call whose client is being asked something may take as long as that does.
+	patient bool
 
 	hello atomic.Pointer[hello] // set before a client uses the link
 
-	ids     atomic.Int64
-	gone    chan struct{} // closed by lose
-	relist  chan struct{} // of 1: the server's lists have changed
-	replies chan []byte   // answers to the server's own requests
-	gate    chan struct{} // of 1: see enterState
-	work    sync.WaitGroup
+	ids    atomic.Int64
+	gone   chan struct{} // closed by lose
+	relist chan struct{} // of 1: the server's lists have changed
+	queued chan struct{} // of 1: there is something to post
+	gate   chan struct{} // of 1: see enterState
+	work   sync.WaitGroup
 
 	mu       sync.Mutex // guards the rest
 	closed   bool
@@ -88,12 +92,21 @@ type link struct {
 	sessions map[string]*session
 	inflight int      // sessions' calls without an outcome
 	holders  int      // sessions the server may be working for
-	own      int      // calls of the node itself
+	own      int      // calls of the node itself, pings apart
 	ghosts   int      // calls with an outcome that the server has not answered
 	blind    bool     // there were too many of those to tell whom a log message is for
 	worked   *session // the only one whose calls the server was ever done with; see several
 	several  bool     // there were more than one
+	first    *session // there has been, or the latest one
+	joined   bool     // it was not the only one
 	unasked  bool     // the server has logged, or told progress, after it had answered
+
+	posts []message // what the node itself has to say, see reply
+
+	asks map[askKey]*question // requests of the server's that wait for clients
+	// Which session has what the server (tasks, elicitations) or a client (clientTasks) has made.
+	tasks, clientTasks, elicitations owners
+	taskTokens                       map[int64]tokenOf // by our token
 
 	levels    levelCount
 	sentLevel logLevel
@@ -105,8 +118,10 @@ func newLink(node store.NodeID, name string, lim *Config, log *slog.Logger, stat
 	return &link{
 		node: node, name: name, lim: lim, log: log, stats: stats, fence: fence, epoch: time.Now(),
 		gone: make(chan struct{}), relist: make(chan struct{}, 1),
-		replies: make(chan []byte, 64), gate: make(chan struct{}, 1),
-		calls: map[int64]*call{}, sessions: map[string]*session{}, subs: map[string]map[*session]struct{}{},
+		queued: make(chan struct{}, 1), gate: make(chan struct{}, 1),
+		calls: map[int64]*call{}, asks: map[askKey]*question{},
+		tasks: owners{most: maxTasks}, clientTasks: owners{most: maxTasks}, elicitations: owners{most: maxElicitations},
+		sessions: map[string]*session{}, subs: map[string]map[*session]struct{}{},
 	}
 }
 
@@ -164,8 +179,14 @@ func (l *link) reply() {
 		select {
 		case <-l.gone:
 			return
-		case frame := <-l.replies:
-			if err := l.transmit(context.Background(), message{frame: frame, allowed: always}); err != nil {
+		case <-l.queued:
+		}
+		l.mu.Lock()
+		posts := l.posts
+		l.posts = nil
+		l.mu.Unlock()
+		for _, m := range posts {
+			if err := l.transmit(context.Background(), m); err != nil {
 				l.log.Debug("message to the server not delivered", "err", err)
 			}
 		}
@@ -186,12 +207,27 @@ func (l *link) transmit(ctx context.Context, m message) error {
 	return err
 }
 
+// maxPosts bounds what waits for reply.
+const maxPosts = 4096
+
 // post queues a frame for reply.
-func (l *link) post(frame []byte) {
-	select {
-	case l.replies <- frame:
-	default:
+func (l *link) post(frame []byte) { l.postFor(nil, frame) }
+
+// postFor is post for what concerns a session; ses may be nil.
+func (l *link) postFor(ses *session, frame []byte) {
+	l.mu.Lock()
+	full := len(l.posts) >= maxPosts
+	if !full {
+		l.posts = append(l.posts, message{frame: frame, ses: ses, reply: true, allowed: always})
+	}
+	l.mu.Unlock()
+	if full {
 		l.stats.droppedReplies.Add(1)
+		return
+	}
+	select {
+	case l.queued <- struct{}{}:
+	default:
 	}
 }
 
@@ -213,8 +249,9 @@ func (l *link) enter(ses *session, id, token []byte, method string, from origin)
 		return nil, l.reason
 	case len(l.calls) >= l.lim.MaxCalls:
 		return nil, errTooMany
-	case ses == nil:
+	case c.counts():
 		l.own++
+	case ses == nil:
 	default:
 		if err := l.enterSession(ses, c); err != nil {
 			return nil, err
@@ -223,6 +260,10 @@ func (l *link) enter(ses *session, id, token []byte, method string, from origin)
 	l.calls[c.up] = c
 	return c, nil
 }
+
+// counts says that a call is of the node's own, and that the server may say something because of
+// it, as it does of no ping.
+func (c *call) counts() bool { return c.ses == nil && c.method != "ping" }
 
 var errDuplicateID = errors.New("id in use")
 
@@ -255,7 +296,9 @@ func (l *link) enterSession(ses *session, c *call) error {
 func (l *link) settle(c *call, answer []byte, err error) bool {
 	l.mu.Lock()
 	ok := l.settleLocked(c)
+	over := l.outlived(c.ses)
 	l.mu.Unlock()
+	l.dismiss(over, callOver, true)
 	if ok {
 		c.finish(answer, err)
 	}
@@ -292,8 +335,11 @@ func (l *link) releaseLocked(c *call) {
 	}
 	delete(l.calls, c.up)
 	l.ghosts--
-	if c.ses == nil {
+	switch {
+	case c.counts():
 		l.own--
+		return
+	case c.ses == nil:
 		return
 	}
 	l.several = l.several || l.worked != nil && l.worked != c.ses
@@ -330,6 +376,7 @@ func (l *link) lose(reason error) bool {
 	l.calls, l.sessions = map[int64]*call{}, map[string]*session{}
 	close(l.gone)
 	l.mu.Unlock()
+	l.forgetAsks("the connection to the server was lost")
 	for _, c := range open {
 		l.finishLost(c, reason)
 	}

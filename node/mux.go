@@ -14,6 +14,10 @@ import (
 // dispatch sends a client's request under an id of ours. Its progress token, if any, becomes
 // that same id; every other byte stays as it is. After an error nothing has reached the server.
 func (l *link) dispatch(ctx context.Context, ses *session, f *wire.Frame, from origin) (*call, error) {
+	if err := l.mayAsk(ses, f); err != nil {
+		from.ended(telemetry.OutcomeRefused)
+		return nil, err
+	}
 	token := progressToken(f)
 	id := append(make([]byte, 0, len(f.IDBytes())+token.End-token.Start), f.IDBytes()...)
 	var tok []byte
@@ -58,6 +62,10 @@ func (l *link) cancel(ctx context.Context, ses *session, f *wire.Frame) error {
 	if c == nil || !c.cancelled.CompareAndSwap(0, int64(l.now())+1) {
 		return nil // answered already, never ours, or said before
 	}
+	l.mu.Lock()
+	over := l.outlived(ses)
+	l.mu.Unlock()
+	l.dismiss(over, "the client has cancelled the call it was part of", true)
 	if by, ok := l.up.(interface{ cancels() bool }); ok && by.cancels() {
 		c.stop()
 		return nil
@@ -109,7 +117,7 @@ func (l *link) receive(raw []byte, via *call) {
 	case wire.Notification:
 		l.notified(&f, via)
 	case wire.Request:
-		l.asked(&f)
+		l.asked(&f, via)
 	}
 }
 
@@ -134,7 +142,9 @@ func (l *link) garbled(raw []byte, via *call, why error) {
 func (l *link) giveUp(c *call, reason string) bool {
 	l.mu.Lock()
 	ok := l.settleLocked(c)
+	over := l.outlived(c.ses)
 	l.mu.Unlock()
+	l.dismiss(over, callOver, true)
 	switch {
 	case !ok:
 	case c.ses == nil:
@@ -197,30 +207,13 @@ func (l *link) answered(f *wire.Frame, via *call) {
 		answer = append([]byte(`{"jsonrpc":"2.0","id":`), c.id...)
 		answer = append(append(append(answer, `,"error":`...), f.ErrorBytes()...), '}')
 	} else {
-		answer = wire.ReplaceID(*f, c.id)
+		answer = wire.Splice(f.Raw, append(l.ownTasks(f, c), wire.Edit{Span: f.ID, New: c.id})...)
 	}
+	l.remember(f, c)
 	if !l.settle(c, answer, nil) {
 		l.stats.lateAnswers.Add(1)
 	}
 	l.release(c)
-}
-
-// notified routes a notification of the server's to the one call it belongs to, if there is
-// one that can be told for certain.
-func (l *link) notified(f *wire.Frame, via *call) {
-	switch f.Method {
-	case "notifications/progress":
-		l.progressed(f, via)
-	case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
-		l.changed()
-	case "notifications/cancelled":
-		// Of a request the server made; the node answers those at once.
-	case "notifications/resources/updated":
-		// For subscribers, who have no stream to hear it on.
-		l.stats.droppedNotifications.Add(1)
-	default:
-		l.attribute(f, via)
-	}
 }
 
 func (l *link) changed() {
@@ -228,68 +221,6 @@ func (l *link) changed() {
 	case l.relist <- struct{}{}:
 	default:
 	}
-}
-
-// progressed gives notifications/progress to the call that owns the token.
-func (l *link) progressed(f *wire.Frame, via *call) {
-	at, ok := f.Lookup("params", "progressToken")
-	if !ok {
-		return
-	}
-	c := l.byID(at.Of(f.Raw))
-	if c == nil && via == nil {
-		l.mu.Lock()
-		l.unasked = true
-		l.mu.Unlock()
-	}
-	if c == nil || c.token == nil || (via != nil && via != c) {
-		l.stats.droppedNotifications.Add(1)
-		return
-	}
-	c.touch(l.now())
-	l.deliver(c, wire.Splice(f.Raw, wire.Edit{Span: at, New: c.token}))
-}
-
-// attribute passes on a notification that names no call, such as a log message: on a call's
-// own stream it is that call's. On a shared one it is the newest call's, if everything the
-// server may be working on is of one session; otherwise nobody gets it. A server that has
-// spoken of a call after answering it may do so again while another session is alone at work,
-// so from then on only a session gets anything that has always been the only one.
-func (l *link) attribute(f *wire.Frame, via *call) {
-	l.mu.Lock()
-	c := via
-	if c == nil {
-		l.unasked = l.unasked || l.worked != nil && len(l.calls) == 0
-		c = l.newest()
-	}
-	if c == nil || c.ses == nil || !l.wanted(c.ses, f) {
-		l.mu.Unlock()
-		l.stats.droppedNotifications.Add(1)
-		return
-	}
-	l.mu.Unlock()
-	l.deliver(c, append([]byte(nil), f.Raw...))
-}
-
-// newest is the latest open call of the only session the server may be working for, or nil.
-// l.mu is held.
-func (l *link) newest() *call {
-	if l.holders != 1 || l.own != 0 || l.blind {
-		return nil
-	}
-	var c *call
-	for _, other := range l.calls {
-		if other.open && (c == nil || other.up > c.up) {
-			c = other
-		}
-	}
-	if c == nil {
-		return nil
-	}
-	if l.unasked && (l.several || l.worked != nil && l.worked != c.ses) {
-		return nil
-	}
-	return c
 }
 
 // wanted applies a session's log level. l.mu is held.
@@ -314,20 +245,6 @@ func (l *link) deliver(c *call, frame []byte) {
 	if !c.deliver(frame) {
 		l.stats.droppedNotifications.Add(1)
 	}
-}
-
-// asked answers a request of the server's. The node declares no client capabilities, so a
-// server that keeps to the protocol asks for nothing but ping.
-func (l *link) asked(f *wire.Frame) {
-	var answer []byte
-	if f.Method == "ping" {
-		answer = wire.Result(f.IDBytes(), []byte("{}"))
-	} else {
-		l.log.Debug("server asked for what is not supported", "method", f.Method)
-		answer = wire.Error(f.IDBytes(), wire.CodeMethodNotFound,
-			"requests from servers to clients are not supported by this hub yet", nil)
-	}
-	l.post(append(answer, '\n'))
 }
 
 // repeatable says that a request may be sent again, elsewhere, although it may have run: it

@@ -110,6 +110,7 @@ func TestUnknownNotificationsPassAndOursDoNot(t *testing.T) {
 	log := t.TempDir() + "/log"
 	r := startRig(t, nil, fake("alpha", "FAKE_LOG="+log))
 	r.open("alpha", "s1")
+	r.open("alpha", "s2") // for which s1 does not speak
 	before := len(lines(t, log))
 	odd := `{"jsonrpc":"2.0","method":"notifications/odd","params":{"n":1.0}}`
 	for _, body := range []string{

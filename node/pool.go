@@ -45,16 +45,11 @@ func newPool(s *server) *pool {
 	}
 }
 
-// greeting is a client's initialize.
-type greeting struct {
-	version string
-	params  []byte // for a process of its own
-}
-
 // open gives a session its process: a spare, or one started for it. It returns the link and the
 // number of sessions. A session that has a process keeps it. A *fullError says that there is
 // none to be had; while one is ending, that is not said yet.
 func (p *pool) open(ctx context.Context, id string, g greeting) (*link, int, error) {
+	g.session = id
 	late, cancel := context.WithTimeout(ctx, p.s.lim.StartTimeout)
 	defer cancel()
 	for waited := false; ; waited = true {
@@ -70,7 +65,7 @@ func (p *pool) open(ctx context.Context, id string, g greeting) (*link, int, err
 				return nil, 0, p.giveUp()
 			}
 		case fresh:
-			p.launch(pr, g.params, false)
+			p.launch(pr, &g, false)
 		}
 		l, err := p.await(ctx, pr)
 		return l, p.count(), err
@@ -103,7 +98,7 @@ func (p *pool) assign(id string, g *greeting, waited bool) (pr *proc, fresh bool
 	case len(p.sessions) >= p.s.lim.MaxSessions:
 		return nil, false, nil, errTooMany
 	}
-	if pr := p.takeSpare(id, g.version); pr != nil {
+	if pr := p.takeSpare(id, g); pr != nil {
 		return pr, false, nil, nil
 	}
 	if len(p.procs) < p.most {
@@ -120,19 +115,23 @@ func (p *pool) assign(id string, g *greeting, waited bool) (pr *proc, fresh bool
 }
 
 // takeSpare gives a spare to a session, if there is one that answered as a process of its own
-// would.
-func (p *pool) takeSpare(id, version string) *proc {
+// would. It may have asked for the client's roots before there was a client, so it is told that there
+// are others now.
+func (p *pool) takeSpare(id string, g *greeting) *proc {
 	for len(p.spares) > 0 {
 		pr := p.spares[0]
-		if !pr.link.hello.Load().fits(version) {
+		if !pr.link.hello.Load().fits(g.version) {
 			return nil
 		}
 		p.spares = p.spares[1:]
-		if _, err := pr.link.openSession(id, pr.link.hello.Load().client(version)); err != nil {
+		if _, err := pr.link.openSession(id, pr.link.hello.Load().client(g.version, g.caps)); err != nil {
 			continue // lost a moment ago
 		}
 		pr.state, pr.session, pr.since = procServing, id, time.Now()
 		p.sessions[id] = pr
+		if g.caps.has("roots") {
+			pr.link.post([]byte(rootsChanged))
+		}
 		p.s.stats.sparesGiven.Add(1)
 		p.nudge()
 		return pr

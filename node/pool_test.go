@@ -74,7 +74,7 @@ func TestProcessOfItsOwnIsGreetedAsTheClientDoes(t *testing.T) {
 		for i, tc := range []struct{ params, want string }{
 			{
 				`{"protocolVersion":"2025-03-26","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"9"},"x":1.0}`,
-				`{"protocolVersion":"2025-03-26","capabilities":{},"clientInfo":{"name":"c","version":"9"},"x":1.0}`,
+				`{"protocolVersion":"2025-03-26","capabilities":{"roots":{}},"clientInfo":{"name":"c","version":"9"},"x":1.0}`,
 			},
 			{
 				`{"protocolVersion":"2099-01-01","clientInfo":{"name":"c","version":"9"}}`,

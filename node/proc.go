@@ -68,11 +68,11 @@ func (p *pool) detach(pr *proc) bool {
 	return true
 }
 
-// launch starts a process, which has its place, and sees it to its end. It is greeted with a
-// client's params, or for nil as the node greets; list says that its lists are to be read.
-func (p *pool) launch(pr *proc, params []byte, list bool) {
+// launch starts a process, which has its place, and sees it to its end. It is greeted as a client
+// greets, or for nil as the node does; list says that its lists are to be read.
+func (p *pool) launch(pr *proc, g *greeting, list bool) {
 	job := func(ctx context.Context) {
-		if p.start(ctx, pr, params, list) {
+		if p.start(ctx, pr, g, list) {
 			p.live(ctx, pr)
 		}
 		p.gone(pr)
@@ -87,18 +87,18 @@ func (p *pool) launch(pr *proc, params []byte, list bool) {
 
 // start starts a process and makes it a spare, or gives it to the session it is for. If it
 // reports false nothing is left of it but its place.
-func (p *pool) start(serving context.Context, pr *proc, params []byte, list bool) bool {
+func (p *pool) start(serving context.Context, pr *proc, g *greeting, list bool) bool {
 	ctx, stop := until(serving, pr.leave)
 	defer stop()
 	var l *link
 	var cat *catalog
-	err := p.s.slots.acquire(ctx, params != nil)
+	err := p.s.slots.acquire(ctx, g != nil)
 	if err == nil {
-		if params != nil {
+		if g != nil {
 			err = p.s.fence() // which may have lapsed since
 		}
 		if err == nil {
-			l, cat, err = p.s.start(ctx, params, list)
+			l, cat, err = p.s.start(ctx, g, list)
 		}
 		p.s.slots.release()
 	}
@@ -129,8 +129,8 @@ func (p *pool) started(pr *proc, l *link) error {
 	case pr.state == procEnding: // its session has ended meanwhile
 		pr.err = errSessionUnknown
 	case pr.session != "":
-		if _, err := l.openSession(pr.session, client{revision: l.hello.Load().version}); err != nil {
-			return err
+		if l.isLost() {
+			return l.reason
 		}
 		pr.state = procServing
 	default:

@@ -14,7 +14,7 @@ import (
 // sessions.
 func (s *server) open(ctx context.Context, id string, f *wire.Frame, version string) (result []byte, sessions int, err error) {
 	if s.pool != nil {
-		l, n, err := s.pool.open(ctx, id, greetingOf(f, version))
+		l, n, err := s.pool.open(ctx, id, greetingOf(f, version, s.pool.warm > 0))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -24,7 +24,7 @@ func (s *server) open(ctx context.Context, id string, f *wire.Frame, version str
 	if l == nil {
 		return nil, 0, errNotReady
 	}
-	if sessions, err = l.openSession(id, l.hello.Load().client(version)); err != nil {
+	if sessions, err = l.openSession(id, l.hello.Load().client(version, readCapabilities(f.ParamsBytes()))); err != nil {
 		return nil, 0, err
 	}
 	return l.hello.Load().answerTo(version), sessions, nil

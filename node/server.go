@@ -174,21 +174,22 @@ func (s *server) attempt(ctx context.Context, number int) {
 	}
 }
 
-// start connects, shakes hands with a client's params, or for nil as the node itself, and reads
-// the lists if it is to. The link it returns is the caller's to close, also after an error.
-func (s *server) start(ctx context.Context, params []byte, list bool) (*link, *catalog, error) {
+// start connects, shakes hands as a client does, or for nil as the node itself, and reads the
+// lists if it is to. The link it returns is the caller's to close, also after an error.
+func (s *server) start(ctx context.Context, g *greeting, list bool) (*link, *catalog, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.lim.StartTimeout)
 	defer cancel()
 	l := newLink(s.lim.ID, s.cfg.Name, s.lim, s.log, s.stats, s.fence)
+	l.alone, l.patient = s.pool != nil, s.cfg.CallTimeout == 0
 	up, err := s.dial(l)
 	if err != nil {
 		return nil, nil, err
 	}
 	l.attach(up)
-	if params == nil {
-		params = l.ownParams()
+	if g == nil {
+		g = l.ownGreeting()
 	}
-	err = l.greet(ctx, params)
+	err = l.greet(ctx, g)
 	var cat *catalog
 	if err == nil && list {
 		cat, err = l.list(ctx)

@@ -22,12 +22,14 @@ type session struct {
 	holding int              // calls the server may still be working on
 	level   logLevel         // of logging/setLevel; levelUnset for never
 	uris    []string         // subscribed to
+	asks    asks             // of the server's, that its client is to answer
 	ended   bool
 }
 
 // client is what a session's initialize has said and settled.
 type client struct {
 	revision string // that was negotiated; empty for not known
+	caps     capabilities
 }
 
 // incLen is the length of a session's inc.
@@ -66,6 +68,7 @@ func (l *link) openSession(id string, who client) (int, error) {
 		ses = &session{id: id, inc: newInc(), client: who}
 		ses.streams.inc, ses.streams.lim, ses.streams.stats = ses.inc, l.lim, l.stats
 		l.sessions[id] = ses
+		l.meet(ses)
 	}
 	ses.seen.Store(int64(l.now()))
 	return len(l.sessions), nil
@@ -100,6 +103,7 @@ func (l *link) endSession(id string) bool {
 
 // forget undoes what a session had changed at the server.
 func (l *link) forget(ses *session) {
+	l.leaveAsks(ses)
 	if l.leaveState(ses) {
 		l.background(l.settleState)
 	}
@@ -115,7 +119,7 @@ func (l *link) expire(d time.Duration) int {
 	var old []*session
 	l.mu.Lock()
 	for id, ses := range l.sessions {
-		if ses.seen.Load() < limit && len(ses.calls) == 0 && ses.streams.attached.Load() == 0 {
+		if ses.seen.Load() < limit && len(ses.calls) == 0 && len(ses.asks.parked) == 0 && ses.streams.attached.Load() == 0 {
 			delete(l.sessions, id)
 			ses.ended = true
 			old = append(old, ses)

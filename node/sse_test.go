@@ -438,7 +438,7 @@ func TestSSEServersRequestsAreAnswered(t *testing.T) {
 		n := 0
 		for _, s := range f.got("POST") {
 			for _, want := range []string{
-				`{"jsonrpc":"2.0","id":"p","result":{}}`, `{"jsonrpc":"2.0","id":"q","error":{"code":-32601,`, `{"jsonrpc":"2.0","id":"r","error":{"code":-32601,`,
+				`{"jsonrpc":"2.0","id":"p","result":{}}`, `{"jsonrpc":"2.0","id":"q","error":{"code":-32603,`, `{"jsonrpc":"2.0","id":"r","error":{"code":-32603,`,
 			} {
 				if strings.HasPrefix(s.body, want) {
 					n++

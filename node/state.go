@@ -75,34 +75,33 @@ func (l *link) subscribe(ctx context.Context, ses *session, f *wire.Frame, uri s
 	defer l.exitState()
 	l.mu.Lock()
 	others := len(l.subs[uri])
-	if _, mine := l.subs[uri][ses]; mine {
+	_, mine := l.subs[uri][ses]
+	if mine {
 		others--
 	}
 	full := on && len(ses.uris) >= maxSubscriptions
+	if on && !mine && !full && !ses.ended {
+		l.subscribed(ses, uri) // before the server's first update can come
+	}
 	l.mu.Unlock()
 	if full {
 		return nil, errTooMany
 	}
 	answer := wire.Result(f.IDBytes(), []byte("{}"))
-	if others == 0 {
-		var err error
-		if answer, err = l.relay(ctx, ses, f); err != nil {
-			return nil, err
-		}
-		if a, err := wire.Scan(answer, wire.ServerLimits); err != nil || !a.Error.IsZero() {
-			return answer, nil
-		}
+	done := others > 0
+	var err error
+	if !done {
+		answer, err = l.relay(ctx, ses, f)
+		a, bad := wire.Scan(answer, wire.ServerLimits)
+		done = err == nil && bad == nil && a.Error.IsZero()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case !on:
+	if done && !on || !done && on && !mine {
+		l.mu.Lock()
 		l.unsubscribed(ses, uri)
 		ses.uris = slices.DeleteFunc(ses.uris, func(u string) bool { return u == uri })
-	case !ses.ended:
-		l.subscribed(ses, uri)
+		l.mu.Unlock()
 	}
-	return answer, nil
+	return answer, err
 }
 
 // subscribed gives a session a hold on a URI. l.mu is held.

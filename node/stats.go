@@ -8,6 +8,7 @@ type counters struct {
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
 	sparesGiven, full, idled, crashed                   atomic.Int64
 	cutReaders                                          atomic.Int64
+	refusedAsks, endedAsks, lateReplies                 atomic.Int64
 	queued                                              atomic.Int64 // bytes kept of streams, or about to be written to them
 	tails                                               atomic.Int64 // bytes of stderr that are kept
 }
@@ -19,6 +20,10 @@ type Stats struct {
 	DroppedNotifications int64
 	// DroppedReplies are answers to servers' requests that the server did not read.
 	DroppedReplies int64
+	// RefusedRequests of servers went to no client, since none could be told for certain, or it had
+	// not declared what they need; EndedRequests got no answer from the client they were for, and
+	// LateReplies are answers of clients to requests that had ended.
+	RefusedRequests, EndedRequests, LateReplies int64
 	// CutReaders are connections of clients that were closed because they read too slowly.
 	CutReaders int64
 	// ForeignLines are lines and events from servers that were not JSON-RPC messages.
@@ -40,6 +45,9 @@ type Stats struct {
 func (c *counters) stats() Stats {
 	return Stats{
 		DroppedNotifications: c.droppedNotifications.Load(),
+		RefusedRequests:      c.refusedAsks.Load(),
+		EndedRequests:        c.endedAsks.Load(),
+		LateReplies:          c.lateReplies.Load(),
 		CutReaders:           c.cutReaders.Load(),
 		DroppedReplies:       c.droppedReplies.Load(),
 		ForeignLines:         c.foreignLines.Load(),

@@ -14,7 +14,9 @@ const (
 	maxGhosts = 4096
 )
 
-// sweep settles calls that have waited too long and forgets those the server will not answer.
+// sweep settles calls that have waited too long and forgets those the server will not answer. A
+// call whose client is being asked something takes as long as people do, unless the settings name
+// a time for this server.
 func (l *link) sweep() {
 	now := int64(l.now())
 	limit := int64(l.lim.CallTimeout)
@@ -29,11 +31,12 @@ func (l *link) sweep() {
 			}
 		case at != 0 && now-at > int64(cancelGrace):
 			cancelled = append(cancelled, c)
-		case now-c.active.Load() > limit:
+		case now-c.active.Load() > limit && !(l.patient && l.awaits(c)):
 			late = append(late, c)
 		}
 	}
 	l.mu.Unlock()
+	l.sweepAsks()
 	for _, c := range cancelled {
 		l.abandon(c, "cancelled")
 	}
