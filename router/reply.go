@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -76,6 +77,8 @@ func (c *call) deliver() error {
 		_, err := c.r.read(c.ctx, c.s)
 		now, ok := c.s.place(c.server)
 		switch {
+		case errors.Is(err, store.ErrEnded):
+			c.s.end()
 		case ok && now.Binding != place.Binding:
 			place = now
 		case away(err), f != nil && f.refused != wire.RefusedSession && f.state <= Refused:

@@ -169,6 +169,9 @@ func (t *tap) relocate(ctx context.Context, was bound) (bound, error) {
 	_, err := t.r.read(ctx, t.s)
 	now, ok := t.s.place(t.server)
 	switch {
+	case errors.Is(err, store.ErrEnded):
+		t.s.end()
+		return was, unknownSession(nil)
 	case ok && now.Binding != was.Binding:
 		return now, nil
 	case away(err):
