@@ -8,8 +8,13 @@
 // (stdio), a server over streamable HTTP or the older HTTP+SSE, or one in this process (builtin).
 //
 // The package leaves to others: which node a session is on (router), keeping the lease
-// (heartbeat), sockets and settings (cmd). Streams by GET and requests from servers to clients
-// are refused here.
+// (heartbeat), sockets and settings (cmd).
+//
+// The conversation with a client lives here and nowhere else: its event streams are kept with
+// the session, and coordinators only follow them. An answer becomes a stream with the first
+// message before it, or when it takes long; a GET opens one for what belongs to no call. Each
+// event has an id that names the life of the session, the stream and the place in it, so that
+// whichever coordinator the client comes back to can ask for the rest.
 //
 // # Invariants
 //
@@ -24,7 +29,14 @@
 //     they may have run; and a server that still works on what was given up is not waited for.
 //   - Nothing is sent to a server for a client without a fresh lease, asked right before the
 //     write, and nothing is ever sent twice that may have been received.
-//   - A caller that goes away cancels nothing.
+//   - A caller that goes away cancels nothing. Once an answer has become a stream, it is kept
+//     for a caller that comes back.
+//   - A message is on one stream at most, of one session, and is never moved to another. A
+//     stream has one reader, and the newest wins.
+//   - What is kept of streams is bounded, for a session in bytes and time and for a node in
+//     bytes. Messages make room, the oldest first, and are counted; an answer stays while its
+//     call is open, and until newer ones need the room after that. A client that reads too
+//     slowly is cut off, and costs nobody else a message.
 //   - No session gets another's answer or progress. Log messages on a shared stream name no
 //     call: they are given to a session only while the server works for no other, and from a
 //     server that has been heard to speak of calls after answering them, only to a session that
@@ -41,5 +53,7 @@
 // initialize makes a session known under the id its coordinator gave it, and is answered with
 // the server's own InitializeResult. What one session sets at a server shared by many, a log
 // level or a subscription, is kept per session and sent on as the least that serves all.
-// DELETE, the idle timeout or the loss of the server end it.
+// DELETE, the idle timeout or the loss of the server end it. While one of its streams is read it
+// is not idle. Its own streams end with it, and before that when the node, or the server on it,
+// is about to stop: then with the time after which the client is to look for another.
 package node
