@@ -27,7 +27,7 @@ const (
 )
 
 // listen opens a stream at a front.
-func listen(t testing.TB, ctx context.Context, srv *httptest.Server, session, last string) *http.Response {
+func listen(ctx context.Context, t testing.TB, srv *httptest.Server, session, last string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
 	if err != nil {
@@ -98,7 +98,7 @@ func TestGetIsTheNodesStream(t *testing.T) {
 			w := newListeners(t, 1, 1)
 			session, _ := begin(t, w.rs[0], testServer)
 			w.nodes[0].setStream(scripts(openEnded(primed0, event1, comment, "retry: 5\n\n", event2)))
-			resp := listen(t, t.Context(), front(t, w.rs[0], testServer), session, c.last)
+			resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, c.last)
 			reads(t, resp, primed0+event1+comment+"retry: 5\n\n"+event2)
 			for name, want := range map[string]string{
 				"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no",
@@ -124,7 +124,7 @@ func TestGetIsTakenUp(t *testing.T) {
 	session, home := begin(t, w.rs[0], testServer)
 	w.node(home).setStream(scripts(
 		script(breakOff, primed0, event1, event2[:20]), script(nil, event2, "retry: 10\n\n"), openEnded(comment)))
-	resp := listen(t, t.Context(), front(t, w.rs[0], testServer), session, "")
+	resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, "")
 	reads(t, resp, primed0+event1+event2+"retry: 10\n\n"+comment)
 	if got := w.node(home).asked(); !slices.Equal(got, []string{"", "aaaaaaaa.g0.1", "aaaaaaaa.g0.2"}) {
 		t.Errorf("asked for %q", got)
@@ -140,7 +140,7 @@ func TestGetSilenceIsABreak(t *testing.T) {
 	r := w.router(w.store, func(c *Config) { c.StreamIdle = 30 * time.Millisecond })
 	session, _ := begin(t, r, testServer)
 	w.nodes[0].setStream(scripts(openEnded(event1), openEnded(event2)))
-	resp := listen(t, t.Context(), front(t, r, testServer), session, "")
+	resp := listen(t.Context(), t, front(t, r, testServer), session, "")
 	reads(t, resp, event1+event2)
 }
 
@@ -155,7 +155,7 @@ func TestGetMovesWithItsSession(t *testing.T) {
 				n.setStream(scripts(openEnded(elsewhere)))
 			}
 		}
-		resp := listen(t, t.Context(), front(t, w.rs[0], testServer), session, "")
+		resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, "")
 		reads(t, resp, primed0+event1)
 		to := w.other(home)
 		if restarted {
@@ -182,7 +182,7 @@ func TestGetEndedByItsNode(t *testing.T) {
 	w := newListeners(t, 1, 1)
 	session, _ := begin(t, w.rs[0], testServer)
 	w.nodes[0].setStream(scripts(script(nil, event1)))
-	ends(t, listen(t, t.Context(), front(t, w.rs[0], testServer), session, ""), event1)
+	ends(t, listen(t.Context(), t, front(t, w.rs[0], testServer), session, ""), event1)
 	if got := w.nodes[0].asked(); len(got) != 1 {
 		t.Errorf("asked %d times", len(got))
 	}
@@ -194,7 +194,7 @@ func TestGetGivesUp(t *testing.T) {
 	w := newListeners(t, 1, 1)
 	session, _ := begin(t, w.rs[0], testServer)
 	w.nodes[0].setStream(scripts(script(breakOff, event1), script(breakOff)))
-	ends(t, listen(t, t.Context(), front(t, w.rs[0], testServer), session, ""), event1)
+	ends(t, listen(t.Context(), t, front(t, w.rs[0], testServer), session, ""), event1)
 	if got := w.nodes[0].asked(); len(got) != maxTapFailures {
 		t.Errorf("asked %d times", len(got))
 	}
@@ -248,7 +248,7 @@ func TestGetEndsWithItsSession(t *testing.T) {
 	w.node(home).setStream(func(rw http.ResponseWriter, _ *http.Request, _ int) {
 		writeChunks(rw, sent(event1), func(http.ResponseWriter) { <-over; breakOff(rw) })
 	})
-	resp := listen(t, t.Context(), front(t, w.rs[0], testServer), session, "")
+	resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, "")
 	reads(t, resp, event1)
 	if p := do(w.rs[0], Request{Scope: testServer, SessionID: session, HTTPMethod: http.MethodDelete}); p.err != nil {
 		t.Fatal(p.err)
@@ -270,7 +270,7 @@ func TestGetClientLeaves(t *testing.T) {
 		close(dropped)
 	})
 	ctx, leave := context.WithCancel(t.Context())
-	resp := listen(t, ctx, front(t, w.rs[0], testServer), session, "")
+	resp := listen(ctx, t, front(t, w.rs[0], testServer), session, "")
 	reads(t, resp, event1)
 	leave()
 	<-dropped
@@ -283,7 +283,7 @@ func TestGetKeepsItsSession(t *testing.T) {
 	r := w.rs[0]
 	session, _ := begin(t, r, testServer)
 	w.nodes[0].setStream(scripts(openEnded(event1)))
-	reads(t, listen(t, t.Context(), front(t, r, testServer), session, ""), event1)
+	reads(t, listen(t.Context(), t, front(t, r, testServer), session, ""), event1)
 	tok, err := r.ParseToken(session)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +319,7 @@ func TestEndStreams(t *testing.T) {
 		openEnded(event1)(w, req)
 	})
 	srv := front(t, r, testServer)
-	own, call := listen(t, t.Context(), srv, session, ""), listen(t, t.Context(), srv, session, "aaaaaaaa.c4.0.Nw")
+	own, call := listen(t.Context(), t, srv, session, ""), listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw")
 	reads(t, own, event1)
 	reads(t, call, callNews)
 	r.EndStreams()
@@ -340,7 +340,7 @@ func TestResumeCall(t *testing.T) {
 	w := newListeners(t, 2, 2)
 	session, home := begin(t, w.rs[0], testServer)
 	w.node(home).setStream(scripts(script(breakOff, callNews), script(nil, callFinal)))
-	ends(t, listen(t, t.Context(), front(t, w.rs[1], testServer), session, "aaaaaaaa.c4.0.Nw"), callNews+callFinal)
+	ends(t, listen(t.Context(), t, front(t, w.rs[1], testServer), session, "aaaaaaaa.c4.0.Nw"), callNews+callFinal)
 	if got := w.node(home).asked(); !slices.Equal(got, []string{"aaaaaaaa.c4.0.Nw", "aaaaaaaa.c4.1.Nw"}) {
 		t.Errorf("asked for %q", got)
 	}
@@ -362,7 +362,7 @@ func TestResumeCallOfALostNode(t *testing.T) {
 			w := newListeners(t, 2, 1)
 			session, home := begin(t, w.rs[0], testServer)
 			c.lose(w, w.node(home))
-			resp := listen(t, t.Context(), front(t, w.rs[0], testServer), session, c.last)
+			resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, c.last)
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != wire.TypeEventStream {
 				t.Fatalf("status %d, %v, %q", resp.StatusCode, err, body)
@@ -390,7 +390,35 @@ func TestResumeCallAfterAMove(t *testing.T) {
 	if p := invoke(t, w.rs[0], session); p.get("result", "node") != string(to.id) {
 		t.Fatalf("not moved: %s", p.Body)
 	}
-	ends(t, listen(t, t.Context(), front(t, w.rs[1], testServer), session, "aaaaaaaa.c4.1.Nw"), callFinal)
+	ends(t, listen(t.Context(), t, front(t, w.rs[1], testServer), session, "aaaaaaaa.c4.1.Nw"), callFinal)
+}
+
+// Without affinity any replica may have run the call: each is asked.
+func TestResumeCallWithoutAffinity(t *testing.T) {
+	w := newWorld(t, 3, 0)
+	r := w.router(w.store, func(c *Config) { c.NoSticky = true })
+	r.tapPause = time.Millisecond
+	session, _ := begin(t, r, testServer)
+	lost := "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":1001,\"message\":\"lost\"}}\n\n"
+	for i, n := range w.nodes {
+		n.mu.Lock()
+		n.sessions[testServer+" "+session] = &fakeSession{}
+		n.mu.Unlock()
+		n.setStream(scripts(script(nil, lost)))
+		if i == 1 {
+			n.setStream(scripts(script(breakOff, comment, callNews), script(nil, callFinal)))
+		}
+		if i == 2 {
+			n.restart() // and has forgotten everything
+		}
+	}
+	w.show()
+	srv := front(t, r, testServer)
+	ends(t, listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw"), comment+callNews+callFinal)
+	w.nodes[1].setStream(scripts(script(nil, lost)))
+	if body, err := io.ReadAll(listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw").Body); err != nil || !strings.Contains(string(body), "stream_lost") {
+		t.Errorf("%q, %v", body, err)
+	}
 }
 
 // A POST whose stream breaks off between its node and the coordinator loses nothing.
@@ -404,7 +432,8 @@ func TestBrokenCallIsTakenUp(t *testing.T) {
 		asked []string
 	}{
 		{"in an event", []string{callPrimed, callNews, callFinal[:20]}, breakOff, script(nil, callFinal), callPrimed + callNews + callFinal, []string{"aaaaaaaa.c4.1.Nw"}},
-		{"well, but without a response", []string{callPrimed}, nil, script(nil, callNews, callFinal), callPrimed + callNews + callFinal, []string{"aaaaaaaa.c4.0.Nw"}},
+		{"for another reader", []string{callPrimed}, nil, nil, callPrimed, nil},
+		{"for another reader later", []string{callPrimed}, breakOff, script(nil, callNews), callPrimed + callNews, []string{"aaaaaaaa.c4.0.Nw"}},
 		{"behind its response", []string{callPrimed, callFinal}, breakOff, nil, callPrimed + callFinal, nil},
 		{"told to come back", []string{callPrimed, "retry: 500\n\n"}, nil, nil, callPrimed + "retry: 500\n\n", nil},
 		{"told to come back later", []string{callPrimed}, breakOff, script(nil, "retry: 500\n\n"), callPrimed + "retry: 500\n\n", []string{"aaaaaaaa.c4.0.Nw"}},
@@ -424,6 +453,22 @@ func TestBrokenCallIsTakenUp(t *testing.T) {
 				t.Errorf("stats = %+v", s)
 			}
 		})
+	}
+}
+
+// Clients of older revisions do not come back for an answer: it is taken up for them as long as it
+// goes.
+func TestBrokenCallOfAnOlderClient(t *testing.T) {
+	w := newListeners(t, 1, 1)
+	session, home := begin(t, w.rs[0], testServer)
+	w.node(home).setHook(streaming("tools/call", sent(callNews), nil))
+	w.node(home).setStream(scripts(script(nil, callFinal)))
+	p := do(w.rs[0], Request{
+		Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}")),
+		Header: http.Header{wire.HeaderVersion: {wire.Version20250618}},
+	})
+	if p.err != nil || p.Body.String() != callNews+callFinal {
+		t.Errorf("%q, %v", p.Body, p.err)
 	}
 }
 

@@ -75,8 +75,9 @@ func TestAnswerIsNotMoved(t *testing.T) {
 		} {
 			t.Run(scope+"/"+name, func(t *testing.T) {
 				var w *world
-				session, id := "", nodesID
+				var session string
 				var at *fakeNode
+				id := nodesID
 				if scope == "" {
 					var s *wideState
 					w = newWideWorld(t, 1)

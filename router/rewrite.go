@@ -51,11 +51,13 @@ func (r *Router) cancelled(s *session, server store.ServerID, f *wire.Frame) []b
 // wideEvent is a block of the answer to a call as a client of an endpoint over several servers gets
 // it: nil if it is dropped. The block's own bytes are given back where nothing of it changes.
 func (r *Router) wideEvent(s *session, server store.ServerID, ev wire.Event) []byte {
-	data, drop := ev.Data, false
+	data := ev.Data
 	if len(data) > 0 {
-		if data, drop = r.toClient(s, server, data); drop {
+		out, drop := r.toClient(s, server, data)
+		if drop {
 			return nil
 		}
+		data = out
 	}
 	if !ev.HasID && sameBytes(data, ev.Data) {
 		return ev.Raw

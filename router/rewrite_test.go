@@ -85,7 +85,7 @@ func TestWideCallIsTakenUp(t *testing.T) {
 	if ev, err := wire.NewEventReader(resp.Body, 1<<20).Next(); err != nil || parsed(ev.Data).get("error", "code") != "1001" {
 		t.Errorf("then %q, %v", ev.Raw, err)
 	}
-	ends(t, listen(t, t.Context(), front(t, w.rs[1], ""), session, "c~a~aaaaaaaa.c4.2.Ingi"), lastly)
+	ends(t, listen(t.Context(), t, front(t, w.rs[1], ""), session, "c~a~aaaaaaaa.c4.2.Ingi"), lastly)
 	if got := at.asked(); !slices.Equal(got, []string{"aaaaaaaa.c4.2.Ingi"}) {
 		t.Errorf("asked for %q", got)
 	}

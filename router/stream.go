@@ -169,13 +169,12 @@ func (c *call) relayStream(n *store.Node, a *answer) error {
 	}
 	err := c.pump(a)
 	switch {
-	case errors.Is(err, errClientGone):
-		return nil
-	case c.final || c.requestID() == nil:
+	case errors.Is(err, errClientGone), c.final, c.requestID() == nil:
 		return nil // the rest is of no interest to anyone
-	case c.closing && errors.Is(err, io.EOF):
-		return nil // the client was told to come back with the last id, to whatever replica
-	case c.takeUp(n) || c.handOver():
+	case c.parted(err), c.takeUp(n):
+		return nil
+	case c.r.leaving() && c.patient():
+		_ = writeBlock(c.w, comeBack) // the next coordinator has the rest
 		return nil
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: the stream ended without a response", errCut)
@@ -213,10 +212,29 @@ func (c *call) pass(ev wire.Event) error {
 	return writeBlock(c.w, ev.Raw)
 }
 
-// resumable says whether the client's stream can be taken up where it broke off.
+// resumable says whether the client's stream can be taken up where it ends.
 func (c *call) resumable() bool {
 	e, ok := parseNodeEvent(c.last)
 	return ok && e.call
+}
+
+// patient says that the client knows that a stream may end before its response, and to come back for
+// the rest (from MCP 2025-11-25 on).
+func (c *call) patient() bool {
+	version := first(c.out.header, wire.HeaderVersion)
+	if version == "" {
+		_, version, _ = c.s.origin()
+	}
+	return version >= wire.Version20251125 && c.resumable()
+}
+
+// parted says that the node has ended the stream on purpose, which err shows, and that the client is to
+// come back for the rest or has done so already: the node lets nobody but the last reader have it.
+func (c *call) parted(err error) bool {
+	if !errors.Is(err, io.EOF) {
+		return false
+	}
+	return c.closing || c.patient()
 }
 
 // takeUp goes on with a stream that broke off between the node and this coordinator, if the node
@@ -233,21 +251,7 @@ func (c *call) takeUp(n *store.Node) bool {
 		at: &store.Binding{Node: n.ID, Epoch: n.Epoch}, hand: c.pass,
 	}
 	err := t.run(c.ctx)
-	return c.final || errors.Is(err, errClientGone) || err == nil && c.closing
-}
-
-// handOver leaves a call that is in hand when this coordinator stops to the next one, if the client
-// can take up its stream there: from MCP 2025-11-25 on clients know that a stream may end early.
-func (c *call) handOver() bool {
-	version := first(c.out.header, wire.HeaderVersion)
-	if version == "" {
-		_, version, _ = c.s.origin()
-	}
-	if !c.r.leaving() || !c.resumable() || version < wire.Version20251125 {
-		return false
-	}
-	_ = writeBlock(c.w, comeBack)
-	return true
+	return c.final || errors.Is(err, errClientGone) || err == nil && c.parted(io.EOF)
 }
 
 // isFinal says whether an event carries the response to the client's request.
