@@ -334,3 +334,10 @@ func (s *fakeStore) Subscribe(ctx context.Context) (<-chan store.Hint, error) {
 	}()
 	return out, nil
 }
+
+// subscribers counts those who take hints.
+func (s *fakeStore) subscribers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs)
+}

@@ -43,7 +43,7 @@ func (r *Router) getWide(ctx context.Context, w http.ResponseWriter, req *Reques
 	if last.kind == callEvent {
 		return r.resume(ctx, w, req, s, last)
 	}
-	return &Error{Err: ErrMethod, Code: wire.CodeInvalidRequest, Message: "an endpoint over several servers sends nothing without being asked"}
+	return r.merge(ctx, w, req, s, last)
 }
 
 // resume goes on with the answer to a call of a session over several servers.

@@ -124,6 +124,7 @@ func (r *Router) Run(ctx context.Context) error {
 	parts.Go(func() { r.every(ctx, min(maxTick, r.cfg.SessionTimeout/10), r.doubt.wake, r.catchUp) })
 	parts.Go(func() { r.every(ctx, maxTick, nil, r.watchNodes) })
 	parts.Go(func() { r.every(ctx, maxTick, nil, r.readCatalogs) })
+	parts.Go(func() { r.every(ctx, announceEvery, nil, r.announce) })
 	parts.Go(func() { r.tellNews(ctx) })
 	parts.Go(func() { r.takeHints(ctx) })
 	<-ctx.Done()

@@ -177,6 +177,7 @@ type Router struct {
 	doubt    doubt
 	stats    counters
 	gets     openStreams
+	lookout  lookout
 	tapPause time.Duration // see tap.rest
 }
 
@@ -206,7 +207,7 @@ func New(cfg Config, fleet Fleet, sessions Sessions, log *slog.Logger) *Router {
 			StreamIdle: cfg.StreamIdle, IdleTimeout: idleConn, MaxIdle: maxIdleConns, TLS: cfg.TLS, Control: cfg.Control,
 			Meter: cfg.Meter, Tracer: cfg.Tracer,
 		}),
-		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(), tapPause: tapPause,
+		todo: newBacklog(cfg.CacheSize), doubt: newDoubt(), lookout: lookout{keepAlive: keepAlive, lookEvery: lookEvery}, tapPause: tapPause,
 	}
 	r.loads.now, r.budget.now, r.dice = time.Now, time.Now, rand.IntN
 	r.probes.ask = r.askHealth
@@ -221,6 +222,8 @@ type Request struct {
 	Scope string
 	// Limit is what the client's key may use; nil means everything.
 	Limit *Limit
+	// Relimit, if set, is what it may use now, for a stream that outlasts a change of that.
+	Relimit func() *Limit
 	// Prefer is the node that a cookie or a header of the client named; empty for none. It may be
 	// anything: it is only ever compared with nodes that could be chosen anyway. Where the
 	// session already sits it does not matter, and without StrategyCookie or StrategyHeader it is

@@ -14,15 +14,16 @@ import (
 // refused by name.
 const (
 	noSuchMethod = "unknown method: this endpoint over several servers serves initialize, ping, the lists of tools, prompts, " +
-		"resources and resource templates, tools/call, prompts/get, resources/read, completion/complete and logging/setLevel"
-	noSubscriptions = " is not served on an endpoint over several servers yet; read resources again instead"
-	noTasks         = " is not served on an endpoint over several servers, which has no tasks: calls are answered with their result"
+		"resources and resource templates, tools/call, prompts/get, resources/read, resources/subscribe, resources/unsubscribe, " +
+		"completion/complete and logging/setLevel"
+	noTasks = " is not served on an endpoint over several servers, which has no tasks: calls are answered with their result"
 )
 
 // wideCapabilities is what an endpoint over several servers can do, whatever its servers are at the
 // moment: they come and go while a session lasts, and a client that was not told of something never
 // asks for it. See docs/decisions.
-const wideCapabilities = `{"completions":{},"logging":{},"prompts":{},"resources":{},"tools":{}}`
+const wideCapabilities = `{"completions":{},"logging":{},"prompts":{"listChanged":true},` +
+	`"resources":{"listChanged":true,"subscribe":true},"tools":{"listChanged":true}}`
 
 // startWide begins a session over several servers. No node hears of it: upstream sessions are
 // opened when a call needs them.
@@ -65,17 +66,13 @@ func negotiate(f *wire.Frame) string {
 }
 
 // wideParams are the params with which an upstream session of a wide one is opened: the
-// client's, without its capabilities, since a server that used them would ask for answers that
-// cannot be carried here, and with the version that was negotiated.
+// client's, with the version that was negotiated.
 func wideParams(init []byte, era string) []byte {
-	var edits []wire.Edit
-	if at, ok := wire.Lookup(init, "capabilities"); ok {
-		edits = append(edits, wire.Edit{Span: at, New: []byte("{}")})
+	at, ok := wire.Lookup(init, "protocolVersion")
+	if !ok {
+		return init
 	}
-	if at, ok := wire.Lookup(init, "protocolVersion"); ok {
-		edits = append(edits, wire.Edit{Span: at, New: wire.Quote(era)})
-	}
-	return wire.Splice(init, edits...)
+	return wire.Splice(init, wire.Edit{Span: at, New: wire.Quote(era)})
 }
 
 // carryWide carries a message of a session over several servers.
@@ -88,11 +85,7 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 	case wire.Response:
 		return r.answerServer(ctx, w, req, s, &f)
 	case wire.Notification:
-		if f.Method == "notifications/cancelled" {
-			r.cancelEverywhere(ctx, req, s)
-		}
-		w.WriteHeader(http.StatusAccepted)
-		return nil
+		return r.notify(ctx, w, req, s, &f)
 	}
 	id := f.IDBytes()
 	switch f.Method {
@@ -118,8 +111,6 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 // notServed says why a method is not served.
 func notServed(method string) string {
 	switch method {
-	case "resources/subscribe", "resources/unsubscribe":
-		return method + noSubscriptions
 	case "tasks/get", "tasks/result", "tasks/list", "tasks/cancel":
 		return method + noTasks
 	}
@@ -131,21 +122,39 @@ func refuseParams(w http.ResponseWriter, id []byte, msg string) error {
 	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeInvalidParams, msg, nil))
 }
 
-// cancelEverywhere tells every server of the session that a request was cancelled: which of
-// them runs it, only they know. Where the session sits, another coordinator may have settled,
-// so the store is asked.
-func (r *Router) cancelEverywhere(ctx context.Context, req *Request, s *session) {
+// notify passes on a notification of a client that concerns servers. The progress of a request goes to
+// the server that asked; the others go to all, for which of them runs the request that is cancelled,
+// say, only they know.
+func (r *Router) notify(ctx context.Context, w http.ResponseWriter, req *Request, s *session, f *wire.Frame) error {
+	switch f.Method {
+	case "notifications/cancelled", "notifications/roots/list_changed", "notifications/tasks/status":
+		r.tellEverywhere(ctx, req, s, "", req.Body)
+	case "notifications/progress":
+		if server, body, ok := progressFrom(f); ok {
+			r.tellEverywhere(ctx, req, s, server, body)
+		}
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// tellEverywhere passes a notification on to each server of the session, or to the only one that is
+// named. Where the session sits, another coordinator may have settled, so the store is asked.
+func (r *Router) tellEverywhere(ctx context.Context, req *Request, s *session, only store.ServerID, body []byte) {
 	places := s.places
 	if _, err := r.read(ctx, s); away(err) && len(places()) == 0 {
 		places = func() []bound { return r.guesses(req, s) }
 	}
 	r.eachPlace(ctx, r.holders(places()), func(ctx context.Context, n *store.Node, server store.ServerID) {
+		if only != "" && server != only {
+			return
+		}
 		a, err := r.hop.send(ctx, n.URL, &outgoing{
 			method: http.MethodPost, server: server, token: s.tok.text, epoch: n.Epoch,
-			header: req.Header, merged: true, body: req.Body, timeout: closeTimeout,
+			header: req.Header, merged: true, body: body, timeout: closeTimeout,
 		})
 		if err != nil {
-			r.log.DebugContext(ctx, "cancellation not delivered", "session", s.tok, "server", server, "node", n.ID, "err", err)
+			r.log.DebugContext(ctx, "notification not delivered", "session", s.tok, "server", server, "node", n.ID, "err", err)
 			return
 		}
 		a.drain()
