@@ -12,7 +12,7 @@ import (
 // beyond them are dropped and counted; an answer never is.
 const (
 	maxQueued      = 1024
-	maxQueuedBytes = 1 << 20
+	maxQueuedBytes = 256 << 10
 )
 
 // Stages of a call on its way to the server.
@@ -115,7 +115,7 @@ func (c *call) offer(frame []byte) (took, its bool) {
 	case c.done || c.deaf || !c.from.streams:
 		return false, false
 	case c.stream != nil:
-		return c.ses.streams.write(c.stream, frame, false), true
+		return c.ses.streams.offer(c.stream, frame)
 	case len(c.events) >= maxQueued, c.size+len(frame) > maxQueuedBytes, c.queued.Load() > maxLogTotal:
 		return false, true
 	}

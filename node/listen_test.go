@@ -350,6 +350,29 @@ func TestACallerThatTakesNoStreamGetsNoMessages(t *testing.T) {
 	}
 }
 
+// Nor does one whose answer has become a stream, who has left before there was anything to say:
+// it was told no event id with which it could come back.
+func TestACallerThatWasToldNoEventIDCannotComeBack(t *testing.T) {
+	r, s := stageRig(t, nil)
+	f := r.following(t, http.MethodPost, "s1", tool("1", "x", ""), wire.HeaderStream, wire.StreamNow, wire.HeaderVersion, wire.Version20250618)
+	a := s.next(t)
+	l, ses := r.session()
+	l.mu.Lock()
+	c := ses.calls["1"]
+	l.mu.Unlock()
+	r.drop(f, 0)
+	l.tell(ses, c, note("one"))
+	own := r.following(t, http.MethodGet, "s1", "", wire.HeaderVersion, wire.Version20250618)
+	own.says("one")
+	a.answer <- "{}"
+	eventually(t, "the call's end", c.finished)
+	ses.streams.mu.Lock()
+	defer ses.streams.mu.Unlock()
+	if n := len(ses.streams.all); n != 1 {
+		t.Errorf("%d streams are kept, want the session's own", n)
+	}
+}
+
 // A server that ends the stream of a call, to be asked for the rest later, ends the client's.
 func TestClientsOfACallAreToldToComeBackLater(t *testing.T) {
 	r, s := stageRig(t, nil)
@@ -446,4 +469,67 @@ func TestASessionWithAStreamDoesNotExpire(t *testing.T) {
 		}
 		ses.streams.isEmpty(t)
 	})
+}
+
+// A client that reads nothing is cut off when the node would have to keep too much for it. It
+// comes back for what is left, and nobody else has noticed.
+func TestAStalledClientIsCutOff(t *testing.T) {
+	r, s := stageRig(t, func(c *Config) { c.LogBytes = 256 << 10 })
+	stalled := r.following(t, http.MethodPost, "s1", tool("1", "x", ""), wire.HeaderStream, wire.StreamNow)
+	a := s.next(t)
+	other := r.following(t, http.MethodPost, "s1", tool("2", "x", ""), wire.HeaderStream, wire.StreamNow)
+	other.says("-")
+	b := s.next(t)
+	chunk := strings.Repeat("x", 32<<10)
+	deadline := time.Now().Add(20 * time.Second)
+	for r.node.Stats().CutReaders == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("not cut off in 20 s")
+		}
+		a.say(chunk)
+		b.say("tick")
+		other.says("tick")
+	}
+	a.say("latest")
+	a.answer <- "{}"
+	stalled.says("-")
+	for got := stalled.next(); got != "."; got = stalled.next() {
+		if got != chunk {
+			t.Fatalf("the stalled client got %q", got)
+		}
+	}
+	again := r.following(t, http.MethodGet, "s1", "", wire.HeaderLastEventID, stalled.last)
+	got := again.next()
+	for got == chunk {
+		got = again.next()
+	}
+	if got != "latest" {
+		t.Errorf("it came back for %q, want the latest", got)
+	}
+	again.says(answerOf("1"), ".")
+	b.answer <- "{}"
+	other.says(answerOf("2"), ".")
+	if n := r.node.Stats().CutReaders; n != 1 {
+		t.Errorf("%d readers were cut off, want 1", n)
+	}
+}
+
+func TestStreamsAreForgottenEarlyWhenTheNodeKeepsTooMuch(t *testing.T) {
+	r, _ := stageRig(t, nil)
+	own := r.following(t, http.MethodGet, "s1", "")
+	own.says("-")
+	r.drop(own, 0)
+	_, ses := r.session()
+	kept := func() int {
+		ses.streams.mu.Lock()
+		defer ses.streams.mu.Unlock()
+		return len(ses.streams.all)
+	}
+	r.node.shed()
+	if kept() != 1 {
+		t.Error("a stream is forgotten though there is room")
+	}
+	r.node.stats.queued.Add(maxLogTotal)
+	eventually(t, "the stream forgotten", func() bool { r.node.shed(); return kept() == 0 })
+	r.node.stats.queued.Add(-maxLogTotal)
 }

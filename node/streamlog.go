@@ -111,11 +111,6 @@ func (t *streams) age(limit time.Time) {
 		switch {
 		case st.key.kind == callStream && !st.over:
 		case st.reader == nil && st.since.Before(limit):
-			for _, e := range st.events {
-				if e.seq >= st.taken && len(e.frame) > 0 && !e.final {
-					t.stats.droppedNotifications.Add(1)
-				}
-			}
 			t.forget(st)
 		case st.key.kind == ownStream && st.reader != nil:
 			for len(st.events) > 0 && st.events[0].at.Before(limit) && st.events[0].seq < st.taken {

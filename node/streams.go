@@ -210,9 +210,11 @@ func (t *streams) tidy(st *stream) {
 	if st.reader != nil || st.key.kind == 0 {
 		return
 	}
-	rest := st.key.kind == ownStream || st.over
+	own := st.key.kind == ownStream
 	switch {
-	case t.ended, rest && len(st.events) == 0, t.closing && st.key.kind == ownStream:
+	case t.ended, own && t.closing, (own || st.over) && len(st.events) == 0:
+		t.forget(st)
+	case !own && st.taken == 0: // nobody has been told an event id
 		t.forget(st)
 	}
 }
@@ -221,7 +223,7 @@ func (t *streams) tidy(st *stream) {
 func (t *streams) forget(st *stream) {
 	delete(t.all, st.key)
 	for len(st.events) > 0 {
-		t.drop(st.events[0])
+		t.lost(st.events[0])
 	}
 	st.over = true
 }
@@ -253,6 +255,17 @@ func (t *streams) take(r *reader) portion {
 		}
 	}
 	return p
+}
+
+// offer adds a message to the stream of a call, now or for whoever comes back to it. its is false
+// if nobody can; took, if there was no room.
+func (t *streams) offer(st *stream, frame []byte) (took, its bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if st.over {
+		return false, false
+	}
+	return t.add(st, frame, false), true
 }
 
 // write adds an event to the stream of a call; final says that it is the answer. It reports

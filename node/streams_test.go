@@ -159,8 +159,13 @@ func TestStreamsByGetAreBounded(t *testing.T) {
 // The oldest messages go first; answers stay while nobody has had them.
 func TestLogIsBoundedInBytes(t *testing.T) {
 	s := newStreams(10_000)
-	c := s.openCall([]byte("1"), true)
-	s.detach(c) // its client is gone, and may come back
+	begin := func(id string) *reader { // its client is gone, and may come back
+		r := s.openCall([]byte(id), true)
+		says(t, "a call's stream", read(s, r), "-")
+		s.detach(r)
+		return r
+	}
+	c := begin("1")
 	for i := range 20 {
 		if !s.write(c.st, big(fmt.Sprint("note", i), 1000), false) {
 			t.Fatalf("no room for message %d", i)
@@ -170,8 +175,7 @@ func TestLogIsBoundedInBytes(t *testing.T) {
 		t.Errorf("%d bytes are kept, want 10000 at most", s.size)
 	}
 	s.write(c.st, big("answer", 3000), true)
-	d := s.openCall([]byte("2"), true)
-	s.detach(d)
+	d := begin("2")
 	s.write(d.st, big("another", 6000), true)
 	if s.size > 10_000 {
 		t.Errorf("%d bytes are kept, want 10000 at most", s.size)
@@ -183,8 +187,7 @@ func TestLogIsBoundedInBytes(t *testing.T) {
 		t.Errorf("%d messages are counted as dropped, want 20", n)
 	}
 	// An answer that has been had makes room for one that has not; of those, for the newest.
-	e := s.openCall([]byte("3"), true)
-	s.detach(e)
+	e := begin("3")
 	s.write(e.st, big("third", 9000), true)
 	if r, _ := s.resume(s.eventOf(c, 0)); r != nil {
 		t.Error("the first answer, which was had, is still there")
@@ -218,6 +221,7 @@ func TestMessagesThatWaitAreBounded(t *testing.T) {
 func TestSlowReaderIsCutAndNobodyElse(t *testing.T) {
 	s := newStreams(10_000)
 	slow := s.openCall([]byte("1"), true)
+	says(t, "the slow reader", read(s, slow), "-")
 	fast := s.openCall([]byte("2"), true)
 	for i := range 30 {
 		s.write(slow.st, big("noise", 1000), false)
@@ -288,6 +292,9 @@ func TestLogIsForgottenWithTime(t *testing.T) {
 		age := func() { s.age(time.Now().Add(-5 * time.Minute)) }
 		own, gone := s.mustOpen(t, true), s.mustOpen(t, true)
 		open, over := s.openCall([]byte("1"), true), s.openCall([]byte("2"), true)
+		for _, r := range []*reader{own, gone, open, over} {
+			says(t, "the beginning", read(s, r), "-")
+		}
 		s.detach(gone)
 		s.detach(open)
 		s.write(over.st, []byte("answer"), true)
@@ -327,11 +334,12 @@ func TestLogIsForgottenWithTime(t *testing.T) {
 func TestEndedSessionsStreams(t *testing.T) {
 	s := newStreams(0)
 	own := s.mustOpen(t, true)
-	read, gone := s.openCall([]byte("1"), true), s.openCall([]byte("2"), true)
+	heard, gone := s.openCall([]byte("1"), true), s.openCall([]byte("2"), true)
+	says(t, "a stream", read(s, gone), "-")
 	s.detach(gone)
 	s.end()
 	s.end()
-	if !s.write(read.st, []byte("answer"), true) {
+	if !s.write(heard.st, []byte("answer"), true) {
 		t.Error("a call that is read has no answer any more")
 	}
 	if s.write(gone.st, []byte("answer"), true) {
@@ -340,7 +348,7 @@ func TestEndedSessionsStreams(t *testing.T) {
 	if _, err := s.openOwn(true); err != errSessionUnknown { //nolint:errorlint // it is that one
 		t.Errorf("a stream of an ended session: %v", err)
 	}
-	for _, r := range []*reader{own, read} {
+	for _, r := range []*reader{own, heard} {
 		if p := s.take(r); !p.over || p.retry != 0 {
 			t.Errorf("a stream goes on after the end of its session, or asks to come back")
 		}
