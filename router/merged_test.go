@@ -129,7 +129,7 @@ type ear struct {
 func hear(t testing.TB, srv *httptest.Server, session, last string) *ear {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	resp := listen(t, ctx, srv, session, last)
+	resp := listen(ctx, t, srv, session, last)
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != wire.TypeEventStream {
 		t.Fatalf("GET: status %d, %q", resp.StatusCode, resp.Header)
 	}
@@ -343,7 +343,7 @@ func TestMergedStreamEnds(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(rest), string(comeBack)) {
 		t.Errorf("at the drain: %q, %v", rest, err)
 	}
-	if resp := listen(t, t.Context(), front, session, ""); resp.StatusCode == http.StatusOK {
+	if resp := listen(t.Context(), t, front, session, ""); resp.StatusCode == http.StatusOK {
 		t.Error("a stream was opened while the coordinator drains")
 	}
 }
