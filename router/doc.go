@@ -23,7 +23,12 @@
 //   - A message is sent to a second node only while no byte of it can have been received by the
 //     first, or the first provably refused it, or the message is safe to repeat; and never more
 //     than once. See [Dispatch].
-//   - A tools/call that may have run is answered with error 1001, never in silence.
+//   - A tools/call that may have run is answered with error 1001, never in silence; or its client was
+//     given an event id with which any replica takes the answer up, and knows that it may.
+//   - A stream is remembered by its node alone. Here it is followed: a break on the way to the node is
+//     healed where the last event left off, and a stream that its node has ended is let go, since it
+//     then belongs to somebody else. See tap.
+//   - An answer of a client goes to the node whose server asked, or nowhere.
 //   - A session younger than its time to live is not called unknown, which is final, before
 //     those who may have it cached had time to write it back.
 //   - Half an event is never delivered.

@@ -45,7 +45,7 @@ func (g *fleetGauges) facts() telemetry.FrontFacts {
 		Sessions: int(g.counted.Load()), Ready: ready,
 		Started: s.Started, Ended: s.Ended, Lost: s.Lost, Recovered: s.Recovered, Moved: map[string]int64{"failed": s.Moved},
 		Retried: s.Retried, OutcomeUnknown: s.OutcomeUnknown, NotExecuted: s.NotExecuted, CacheMisses: s.StoreReads,
-		InFlight: s.InFlight, CachedSessions: s.CachedSessions, Suspects: s.Suspects, Streams: map[string]int{"post": s.Streams},
+		InFlight: s.InFlight, CachedSessions: s.CachedSessions, Suspects: s.Suspects, Streams: map[string]int{"post": s.Streams, "get": s.OpenStreams},
 		RedisUp: h.OK, BreakerOpen: h.Refusing, RedisState: h.State,
 	}
 	f.Nodes, f.Servers, f.Replicas = countReplicas(g.fleet.Snapshot())
