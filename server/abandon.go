@@ -13,6 +13,20 @@ type abandoner interface {
 	Abandon()
 }
 
+// streamer is a Carrier that has streams which end only when somebody ends them.
+type streamer interface {
+	// EndStreams has the clients of such streams come back soon, to another replica.
+	EndStreams()
+}
+
+// endStreams ends what clients only listen to: waiting for that would be in vain, and balancers
+// know by now where to send those who come back.
+func (s *Server) endStreams() {
+	if c, ok := s.deps.Carrier.(streamer); ok {
+		c.EndStreams()
+	}
+}
+
 // lastWord is how long what was said last has to leave this process.
 const lastWord = time.Second
 

@@ -61,7 +61,7 @@ func post(path, body string, headers ...string) string {
 
 func badMethods() []badCase {
 	var out []badCase
-	for _, m := range []string{"PUT", "PATCH", "GET", "HEAD"} {
+	for _, m := range []string{"PUT", "PATCH", "HEAD"} {
 		for _, path := range []string{"/mcp", "/mcp/everything"} {
 			out = append(out, badCase{m + " " + path, request(m, path, ""), 405, "POST"})
 		}
@@ -73,7 +73,13 @@ func badMethods() []badCase {
 		badCase{"lower-case method", request("post", "/mcp/everything", ping), 405, "method"},
 		badCase{"upgrade to h2c", post("/mcp/everything", ping, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"), 405, "upgraded"},
 		badCase{"websocket", request("GET", "/mcp/everything", "", "Connection: Upgrade", "Upgrade: websocket"), 405, "upgraded"},
-		badCase{"GET with Last-Event-ID", request("GET", "/mcp/everything", "", "Last-Event-ID: 7"), 405, "not offered yet"},
+		badCase{"GET without a session", request("GET", "/mcp", ""), 400, "initialize"},
+		badCase{"GET with Last-Event-ID and no session", request("GET", "/mcp/everything", "", "Last-Event-ID: 7"), 400, "initialize"},
+		badCase{"GET of JSON", request("GET", "/mcp/everything", "", "Accept: application/json", "Mcp-Session-Id: x"), 406, "text/event-stream"},
+		badCase{"GET of no stream", request("GET", "/mcp/everything", "", "Accept: text/event-stream;q=0", "Mcp-Session-Id: x"), 406, "text/event-stream"},
+		badCase{"GET with a body", request("GET", "/mcp/everything", ping, "Mcp-Session-Id: x"), 400, "body"},
+		badCase{"GET with a blank in Last-Event-ID", request("GET", "/mcp/everything", "", "Mcp-Session-Id: x", "Last-Event-ID: 7 8"), 400, "Last-Event-ID"},
+		badCase{"GET with a long Last-Event-ID", request("GET", "/mcp/everything", "", "Mcp-Session-Id: x", "Last-Event-ID: "+strings.Repeat("7", maxLastEvent+1)), 400, "Last-Event-ID"},
 		badCase{"OPTIONS *", request("OPTIONS", "*", ""), 400, "path"},
 		badCase{"POST to status", post("/api/cluster/status", "{}"), 405, "Allow"},
 		badCase{"DELETE nodes", request("DELETE", "/api/cluster/nodes", ""), 405, "Allow"},

@@ -14,7 +14,10 @@ import (
 // maxSessionID is above the length of any session id that this hub gives.
 const maxSessionID = 256
 
-// serveMCP carries one POST or DELETE of an MCP client (MCP 2025-11-25, Transports,
+// maxLastEvent bounds Last-Event-ID. It is above the length of any that this hub gives.
+const maxLastEvent = 4 << 10
+
+// serveMCP carries one POST, GET or DELETE of an MCP client (MCP 2025-11-25, Transports,
 // Streamable HTTP).
 func (s *Server) serveMCP(c echo.Context) error {
 	m := s.measure(c)
@@ -55,10 +58,14 @@ func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
 		return p
 	}
 	req.Subject = key.subject
-	if r.Method == http.MethodPost {
-		if p := checkMedia(r.Header); p != nil {
-			return p
-		}
+	switch r.Method {
+	case http.MethodPost:
+		p = checkMedia(r.Header)
+	case http.MethodGet:
+		p = checkStream(r, req)
+	}
+	if p != nil {
+		return p
 	}
 	if p := checkVersion(r.Header.Get(wire.HeaderVersion)); p != nil {
 		return p
@@ -80,6 +87,45 @@ func checkMedia(h http.Header) *problem {
 		return refuse(http.StatusNotAcceptable, "the Accept header must allow application/json and text/event-stream")
 	}
 	return nil
+}
+
+// checkStream checks what only a GET has, and takes over after which event it is to go on.
+func checkStream(r *http.Request, req *router.Request) *problem {
+	switch {
+	case !acceptsStream(r.Header):
+		return refuse(http.StatusNotAcceptable, "the Accept header must allow text/event-stream: GET opens a stream of what servers say")
+	case r.ContentLength != 0:
+		return refuse(http.StatusBadRequest, "a GET has no body: messages are sent by POST")
+	case req.SessionID == "":
+		return refuse(http.StatusBadRequest, "a stream belongs to a session: send initialize by POST first, and its answer's Mcp-Session-Id with every later request")
+	}
+	req.LastEvent = r.Header.Get(wire.HeaderLastEventID)
+	if len(req.LastEvent) > maxLastEvent || !visible(req.LastEvent) {
+		return refuse(http.StatusBadRequest, "the Last-Event-ID is none that this hub gives: want at most 4 KiB of visible ASCII")
+	}
+	return nil
+}
+
+// acceptsStream says whether Accept allows an event stream; without one everything is allowed.
+func acceptsStream(h http.Header) bool {
+	lines := h["Accept"]
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			media, params, _ := strings.Cut(item, ";")
+			switch strings.ToLower(strings.TrimSpace(media)) {
+			case wire.TypeEventStream, "*/*", "text/*":
+				if !refusesAll(params) {
+					return true
+				}
+			}
+		}
+	}
+	return len(lines) == 0
+}
+
+// visible says whether text is visible ASCII.
+func visible(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // isJSON accepts application/json with any parameters but a charset other than UTF-8.
@@ -143,22 +189,15 @@ func checkSessionID(id string) *problem {
 	if len(id) > maxSessionID {
 		return refuse(http.StatusBadRequest, "the Mcp-Session-Id is longer than any that this hub gives")
 	}
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] > '~' {
-			return refuse(http.StatusBadRequest, "the Mcp-Session-Id must be visible ASCII")
-		}
+	if !visible(id) {
+		return refuse(http.StatusBadRequest, "the Mcp-Session-Id must be visible ASCII")
 	}
 	return nil
 }
 
-// refuseMethod answers GET with 405, as servers without streams of their own do (MCP
-// 2025-11-25, Transports, Listening for Messages from the Server).
-func (s *Server) refuseMethod(c echo.Context) error {
-	message := "this endpoint takes POST and DELETE"
-	if c.Request().Method == http.MethodGet {
-		message = "streams from the server are not offered yet: send messages by POST, answers come on it"
-	}
-	return &problem{status: http.StatusMethodNotAllowed, message: message, allow: allowMCP}
+// refuseMethod answers methods that mean nothing here.
+func (s *Server) refuseMethod(echo.Context) error {
+	return &problem{status: http.StatusMethodNotAllowed, message: "this endpoint takes GET, POST and DELETE", allow: allowMCP}
 }
 
 // refuseLegacy answers clients of MCP 2024-11-05.

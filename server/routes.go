@@ -11,7 +11,7 @@ import (
 // Values of the Allow header.
 const (
 	allowAny = "GET, HEAD, POST, PUT, DELETE"
-	allowMCP = "POST, DELETE"
+	allowMCP = "GET, POST, DELETE"
 )
 
 // door says who may use a route.
@@ -56,10 +56,11 @@ type route struct {
 func (s *Server) routes() {
 	e := s.echo
 	for _, path := range []string{"/mcp", "/mcp/", "/mcp/:server"} {
+		e.GET(path, s.serveMCP)
 		e.POST(path, s.serveMCP)
 		e.DELETE(path, s.serveMCP)
 		e.OPTIONS(path, s.servePreflight)
-		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch} {
+		for _, method := range []string{http.MethodHead, http.MethodPut, http.MethodPatch} {
 			e.Add(method, path, s.refuseMethod)
 		}
 	}

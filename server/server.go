@@ -77,7 +77,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
 // Run serves connections of l, once it is known who the nodes are, until ctx ends. Then readiness is withdrawn; after LameDuck no
-// more connections are taken; what is in hand has DrainTime to end, and is then told so and cut off. It
+// more connections are taken, and the streams of clients that only listen end; what is in hand has DrainTime to end, and is then told so and cut off. It
 // returns nil, or an error if listening failed. l is closed in any case.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if !s.access.Load().admins.configured() {
@@ -110,6 +110,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if err := s.lameDuck(served); err != nil {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
+	s.endStreams()
 	s.closeDoor(door, served)
 	s.shutdown(ctx, srv)
 	return nil

@@ -69,6 +69,13 @@ func (c *carrier) Conflicts(ctx context.Context, scope string) ([]router.Conflic
 	return r.Conflicts(ctx, scope)
 }
 
+// EndStreams ends what clients only listen to.
+func (c *carrier) EndStreams() {
+	if r := c.router.Load(); r != nil {
+		r.EndStreams()
+	}
+}
+
 // Abandon ends the calls in hand when there is no more time to wait for them.
 func (c *carrier) Abandon() {
 	if r := c.router.Load(); r != nil {
