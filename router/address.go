@@ -29,6 +29,10 @@ var addressed = map[string]func(*question) error{
 	"completion/complete":   (*question).complete,
 	"resources/subscribe":   (*question).subscribeResource,
 	"resources/unsubscribe": (*question).unsubscribeResource,
+	"tasks/get":             (*question).task,
+	"tasks/result":          (*question).task,
+	"tasks/cancel":          (*question).task,
+	"tasks/list":            (*question).listTasks,
 }
 
 // address sends a request to the server that it is for.
@@ -78,7 +82,7 @@ func (q *question) text(in wire.Span, path, key string) (at wire.Span, text, pro
 }
 
 // callTool sends a call to the server that its name asks for, with the name that the server
-// knows. There are no tasks here, so a wish for one is left out and the call is answered with its
+// knows. A wish for a task is left out for a server that has none: the call is answered with its
 // result (MCP 2025-11-25, Tasks, Capabilities).
 func (q *question) callTool() error {
 	at, name, problem := q.text(q.f.Params, "params", "name")
@@ -91,6 +95,9 @@ func (q *question) callTool() error {
 	}
 	edits := []wire.Edit{{Span: at, New: wire.Quote(tool)}}
 	if task, ok := member(q.f.Raw, q.f.Params, "task"); ok {
+		if q.takesTasks(server) {
+			return q.forwardTask(server, edits...)
+		}
 		edits = append(edits, wire.Edit{Span: task})
 	}
 	return q.forward(server, edits...)

@@ -39,6 +39,8 @@ type call struct {
 	last     string // the last event id that went to the client, as the node gave it out
 	closing  bool   // the last block said when the client is to come back
 	now      bool   // see Request.StreamNow
+	// reform, if set, makes of a plain answer the one that the client gets.
+	reform func(body []byte) []byte
 }
 
 // newCall makes a call of a request that goes to one server. The caller sets out.

@@ -19,7 +19,7 @@ type catalog struct {
 
 	instructions string
 	// What the server said in its handshake that it can do.
-	offersResources, offersCompletions, offersLogging bool
+	offersResources, offersCompletions, offersLogging, offersTasks bool
 }
 
 // entry is one item of a list.
@@ -69,6 +69,7 @@ func parseCatalog(raw []byte, server store.ServerID, log *slog.Logger) *catalog 
 		return ok && raw[at.Start] == '{'
 	}
 	c.offersResources, c.offersCompletions, c.offersLogging = has("resources"), has("completions"), has("logging")
+	_, c.offersTasks = wire.Lookup(raw, "capabilities", "tasks", "requests", "tools", "call")
 	return c
 }
 

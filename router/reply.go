@@ -23,7 +23,7 @@ func (r *Router) answerServer(ctx context.Context, w http.ResponseWriter, req *R
 	if !v.has(server) {
 		return r.unanswerable(ctx, w, s, server)
 	}
-	body := wire.ReplaceID(*f, id)
+	body := taskFromClient(server, wire.ReplaceID(*f, id))
 	if r.cfg.NoSticky {
 		inner := *req
 		inner.Body = body

@@ -23,7 +23,7 @@ func (r *Router) toClient(s *session, server store.ServerID, data []byte) (out [
 			r.log.Warn("a request of a server has an id that no node gives", "server", server, "method", f.Method)
 			return nil, true
 		}
-		return wire.Splice(f.Raw, append(progressEdits(server, &f), wire.Edit{Span: f.ID, New: id})...), false
+		return wire.Splice(f.Raw, append(append(tasksToClient(server, &f), progressEdits(server, &f)...), wire.Edit{Span: f.ID, New: id})...), false
 	case wire.Notification:
 		switch f.Method {
 		case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
@@ -31,6 +31,9 @@ func (r *Router) toClient(s *session, server store.ServerID, data []byte) (out [
 		case "notifications/cancelled":
 			return r.cancelled(s, server, &f), false
 		}
+	}
+	if edits := tasksToClient(server, &f); len(edits) > 0 {
+		return wire.Splice(data, edits...), false
 	}
 	return data, false
 }

@@ -65,7 +65,14 @@ func isStream(a *answer) bool {
 // relayPlain passes on an answer that is one message, or none.
 func (c *call) relayPlain(a *answer) error {
 	buf := bodyBuffers.Get().(*[]byte)
-	body, err := readSome(a, (*buf)[:0], wholeAnswer)
+	whole := wholeAnswer
+	if c.reform != nil {
+		whole = maxAnswer
+	}
+	body, err := readSome(a, (*buf)[:0], whole)
+	if err == nil && a.ended && c.reform != nil {
+		body = c.reform(body)
+	}
 	defer func() {
 		if *buf = body[:0]; cap(body) <= maxPooled {
 			bodyBuffers.Put(buf)

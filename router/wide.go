@@ -10,14 +10,10 @@ import (
 	"github.com/mcphub-go/mcphub/store"
 )
 
-// Answers to a client's messages on an endpoint over several servers. What is not here yet is
-// refused by name.
-const (
-	noSuchMethod = "unknown method: this endpoint over several servers serves initialize, ping, the lists of tools, prompts, " +
-		"resources and resource templates, tools/call, prompts/get, resources/read, resources/subscribe, resources/unsubscribe, " +
-		"completion/complete and logging/setLevel"
-	noTasks = " is not served on an endpoint over several servers, which has no tasks: calls are answered with their result"
-)
+// noSuchMethod answers what nobody on an endpoint over several servers could.
+const noSuchMethod = "unknown method: this endpoint over several servers serves initialize, ping, the lists of tools, prompts, " +
+	"resources and resource templates, tools/call, prompts/get, resources/read, resources/subscribe, resources/unsubscribe, " +
+	"completion/complete, logging/setLevel and tasks/get, result, list and cancel"
 
 // wideCapabilities is what an endpoint over several servers can do, whatever its servers are at the
 // moment: they come and go while a session lasts, and a client that was not told of something never
@@ -45,7 +41,7 @@ func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Requ
 	r.remember(ctx, s)
 	w.Header()[wire.HeaderSession] = []string{tok.text}
 	result := append([]byte(`{"protocolVersion":`), wire.Quote(s.era)...)
-	result = append(append(result, `,"capabilities":`+wideCapabilities+`,"serverInfo":{"name":"mcphub","version":`...), wire.Quote(r.cfg.Version)...)
+	result = append(append(result, `,"capabilities":`+wideCapabilitiesOf(s.era)+`,"serverInfo":{"name":"mcphub","version":`...), wire.Quote(r.cfg.Version)...)
 	result = append(result, '}')
 	if text := r.stock(ctx, v).instructions(); text != "" {
 		result = append(append(result, `,"instructions":`...), wire.Quote(text)...)
@@ -105,16 +101,7 @@ func (r *Router) carryWide(ctx context.Context, w http.ResponseWriter, req *Requ
 		}
 		return r.address(ctx, w, req, s, &f)
 	}
-	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, notServed(f.Method), nil))
-}
-
-// notServed says why a method is not served.
-func notServed(method string) string {
-	switch method {
-	case "tasks/get", "tasks/result", "tasks/list", "tasks/cancel":
-		return method + noTasks
-	}
-	return noSuchMethod
+	return writeJSON(w, http.StatusOK, wire.Error(id, wire.CodeMethodNotFound, noSuchMethod, nil))
 }
 
 // refuseParams answers a request whose params cannot be served.

@@ -78,7 +78,7 @@ func TestWideInitialize(t *testing.T) {
 		if got := p.get("result", "protocolVersion"); got != want {
 			t.Errorf("asked for %s, got %s, want %s", asked, got, want)
 		}
-		if p.get("result", "capabilities") != wideCapabilities || p.get("result", "serverInfo", "name") != "mcphub" || p.session() == "" {
+		if p.get("result", "capabilities") != wideCapabilitiesOf(want) || p.get("result", "serverInfo", "name") != "mcphub" || p.session() == "" {
 			t.Errorf("%s, session %q", p.Body, p.session())
 		}
 	}
@@ -220,7 +220,11 @@ func TestWideRefusals(t *testing.T) {
 	w := newWideWorld(t, 1)
 	session, _ := begin(t, w.rs[0], "")
 	for _, c := range []struct{ name, body, code string }{
-		{"task", message("1", "tasks/get", `{"taskId":"x"}`), "-32601"},
+		{"task", message("1", "tasks/get", `{"taskId":"x"}`), "-32602"},
+		{"task of no server", message("1", "tasks/cancel", `{"taskId":"q~x"}`), "-32602"},
+		{"task without id", message("1", "tasks/result", `{"taskId":"a~"}`), "-32602"},
+		{"no task", message("1", "tasks/result", ""), "-32602"},
+		{"task list with a cursor", message("1", "tasks/list", `{"cursor":"x"}`), "-32602"},
 		{"log level", message("1", "logging/setLevel", `{"level":"loud"}`), "-32602"},
 		{"no log level", message("1", "logging/setLevel", ""), "-32602"},
 		{"unknown", message("1", "x", ""), "-32601"},
