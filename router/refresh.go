@@ -394,7 +394,8 @@ func (r *Router) takeHints(ctx context.Context) {
 		}
 		for h := range hints {
 			if h.Kind != store.HintSession {
-				r.doubt.look() // hints may have been missed, and the store may have been away
+				r.doubt.look()       // hints may have been missed, and the store may have been away
+				r.library.askAgain() // a catalog comes a moment after the node that names it
 				continue
 			}
 			if id, ok := parseSID(h.Session); ok {
