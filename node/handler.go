@@ -39,6 +39,7 @@ func newHandler(n *Node) http.Handler {
 	e.POST("/api/node/challenge", n.serveChallenge)
 	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
+	e.GET("/ready", n.serveReady)
 	e.GET("/metrics", n.serveMetrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.Header["Origin"]) > 0 {

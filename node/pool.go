@@ -67,7 +67,7 @@ func (p *pool) open(ctx context.Context, id string, g greeting) (*link, int, err
 			case <-wait:
 				continue
 			case <-late.Done():
-				return nil, 0, p.giveUp()
+				return nil, 0, p.giveUp(ctx)
 			}
 		case fresh:
 			p.launch(pr, g.params, false)
@@ -151,12 +151,17 @@ func (p *pool) unlock() {
 	}
 }
 
-// giveUp is for a session that has waited for a process in vain.
-func (p *pool) giveUp() error {
+// giveUp is for a session that has waited for a process in vain, or whose client, ctx, waits no
+// longer.
+func (p *pool) giveUp(ctx context.Context) error {
 	p.mu.Lock()
 	p.waiting--
 	p.mu.Unlock()
 	p.nudge() // a spare may have been held back for it
+	if err := ctx.Err(); err != nil {
+		p.s.stats.abandoned.Add(1)
+		return err
+	}
 	p.s.stats.full.Add(1)
 	return p.fullError()
 }
