@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -289,6 +290,7 @@ func (p *pool) describe(d *store.Server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.Isolation, d.MaxProcesses, d.Full = IsolationSession, p.most, p.full
+	d.StartSeconds = int(math.Ceil(p.s.lim.StartTimeout.Seconds()))
 	d.Processes, d.Spares, d.Sessions = len(p.procs), len(p.spares), len(p.sessions)
 	for pr := range p.procs {
 		if pr.link != nil {

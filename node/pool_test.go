@@ -55,8 +55,8 @@ func TestServerWithoutSparesStartsAProcessForEachSession(t *testing.T) {
 		defer b.end()
 		b.is("ready 0/0/0")
 		d := b.s.describe()
-		if d.Tools != 1 || d.Catalog == "" || d.MaxProcesses != defaultMaxProcesses || d.Isolation != IsolationSession {
-			t.Errorf("described as %+v, want the catalog of the process that was tried", d)
+		if d.Tools != 1 || d.Catalog == "" || d.MaxProcesses != defaultMaxProcesses || d.Isolation != IsolationSession || d.StartSeconds != 30 {
+			t.Errorf("described as %+v, want the catalog of the process that was tried, and the default bounds", d)
 		}
 		if a, c := b.mustOpen("s1"), b.mustOpen("s2"); a != 1 || c != 2 {
 			t.Errorf("sessions got processes %d and %d, want 1 and 2, and nobody the one that was tried", a, c)
