@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -23,7 +24,7 @@ type session struct {
 
 	mu     sync.Mutex
 	init   []byte // the client's initialize params; nil if not known here
-	era    string // negotiated protocol version; empty if not known here
+	era    string // negotiated protocol version, as the client names it until more is known; empty if it does not
 	bound  []bound
 	seen   time.Time // of the last request here
 	ended  bool
@@ -61,7 +62,10 @@ func storedSubject(subject string) string {
 }
 
 func newSession(tok Token, req *Request) *session {
-	return &session{tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now()}
+	return &session{
+		tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now(),
+		era: first(req.Header, wire.HeaderVersion),
+	}
 }
 
 // wide says that the session is one over several servers.
