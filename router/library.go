@@ -128,6 +128,7 @@ func (r *Router) Unread(ctx context.Context) (out []store.ServerID) {
 // look finds what is known of a view's servers. One that cannot be called and never offered
 // anything is left out.
 func (l *library) look(v view) (out stock) {
+	out = make(stock, 0, len(v.servers))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for server := range v.all() {
