@@ -115,6 +115,7 @@ func (f *apart) oneSession(t *testing.T) {
 // whatIf asks what would move without the node of a session and with one that does not exist;
 // then it starts that one.
 func (f *apart) whatIf(t *testing.T) {
+	foretold := f.foretell(t)
 	s := harness.MustOpen(t, f.Front.URL+"/mcp")
 	at := map[string]string{}
 	for _, server := range []string{"alpha", "both"} {
@@ -146,21 +147,48 @@ func (f *apart) whatIf(t *testing.T) {
 	if out, code := runHub(t, "explain", s.ID, "--server", "both", "--with", "node-9", "--url", f.Front.URL); code != 0 || !strings.Contains(out, "node-9") {
 		t.Errorf("mcphub explain: code %d:\n%s", code, out)
 	}
-	f.newcomer(t)
+	n := apartNode(t, "node-9", "both")
+	f.StartNode(n)
+	f.WaitActive(n)
 	if text, err := s.Call(t.Context(), "both-whoami", nil); err != nil || nodeOf(text) != at["both"] {
 		t.Errorf("a session that sat on %s was answered by %s, %v, once node-9 had joined", at["both"], text, err)
 	}
+	if status, err := s.Delete(t.Context()); err != nil || status/100 != 2 {
+		t.Errorf("DELETE = %d, %v", status, err)
+	}
+	f.idle(t)
+	for key, m := range foretold {
+		if x := explain(t, f.Coordinators[1], url.Values{"key": {key}, "server": {"both"}}); x.Choice != m.To || x.Rule != m.Rule {
+			t.Errorf("%s goes to %s by %s now that node-9 is there; explain said %+v", key, x.Choice, x.Rule, m)
+		}
+	}
 }
 
-// newcomer asks where many sessions would go with node-9, has it join, and asks where they go.
-func (f *apart) newcomer(t *testing.T) {
+// idle waits until no node is known to have a session with "both": among few sessions one more
+// decides about a node's fair share, and so about where the next one goes.
+func (f *apart) idle(t *testing.T) {
+	t.Helper()
+	co := f.Coordinators[1]
+	harness.Eventually(t, 15*time.Second, co.Name+" knows of no sessions", func() error {
+		x := explain(t, co, url.Values{"key": {"anybody"}, "server": {"both"}})
+		for _, c := range x.Candidates {
+			if c.Load != 0 {
+				return fmt.Errorf("%+v", x.Candidates)
+			}
+		}
+		return nil
+	})
+}
+
+// foretell asks where many sessions would go with node-9.
+func (f *apart) foretell(t *testing.T) map[string]whatIf {
+	t.Helper()
 	const keys = 60
-	co, moved := f.Coordinators[1], 0
-	foretold := map[string]whatIf{}
-	before := map[string]explanation{}
+	f.idle(t)
+	out, moved := map[string]whatIf{}, 0
 	for i := range keys {
 		key := fmt.Sprint("somebody ", i)
-		x := explain(t, co, url.Values{"key": {key}, "server": {"both"}, "with": {"node-9"}})
+		x := explain(t, f.Coordinators[1], url.Values{"key": {key}, "server": {"both"}, "with": {"node-9"}})
 		if len(x.Moves) != 1 {
 			t.Fatalf("explain with node-9 = %+v", x)
 		}
@@ -171,21 +199,13 @@ func (f *apart) newcomer(t *testing.T) {
 		if m.Moves {
 			moved++
 		}
-		before[key], foretold[key] = x, m
+		out[key] = m
 	}
 	t.Logf("with node-9 %d of %d sessions would move, all of them there", moved, keys)
 	if moved < keys/10 || moved > keys/2 {
 		t.Errorf("with a fourth node %d of %d sessions would move, want about a quarter", moved, keys)
 	}
-	n := apartNode(t, "node-9", "both")
-	f.StartNode(n)
-	f.WaitActive(n)
-	for key, m := range foretold {
-		x := explain(t, co, url.Values{"key": {key}, "server": {"both"}})
-		if hash := "consistent-hash"; x.Choice != m.To && x.Rule == hash && m.Rule == hash && before[key].Rule == hash {
-			t.Errorf("%s goes to %s now that node-9 is there; explain said %+v", key, x.Choice, m)
-		}
-	}
+	return out
 }
 
 // drains stops node-1 while a call is running there, and comes with cookies and headers that

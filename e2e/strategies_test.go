@@ -109,7 +109,7 @@ type explanation struct {
 	Existing             bool
 	Candidates           []struct {
 		NodeID, Status, Reason string
-		Weight                 int
+		Weight, Load           int
 	}
 	Moves []whatIf
 }
