@@ -248,7 +248,7 @@ func TestDemoIsReadyWithItsLists(t *testing.T) {
 	release := make(chan struct{})
 	to := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: l.Addr().String()})
 	pool := &http.Transport{}
-	to.Transport = pool
+	to.Transport, to.ErrorLog = pool, slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // the demo stops in the midst of calls
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/cluster/catalogs" {
 			held.Add(1)
