@@ -187,7 +187,7 @@ func refusedByNodes() []refusal {
 		{says: "this hub offers no stream by GET", status: 405, at: "node", path: "/mcp/plain"},
 		{says: "credential", status: 401, at: "node", path: "/mcp/plain", header: mcpBody, body: initialize},
 		{says: "a node serves coordinators, and no web page", status: 403, at: "node", path: "/health", header: "Origin: http://localhost"},
-		{says: "that host name may be anybody's: ask for metrics", status: 403, at: "node", path: "/metrics", header: "Host: evil.example.com"},
+		{says: "that host name may be anybody's: ask this node by its address", status: 403, at: "node", path: "/health", header: "Host: evil.example.com"},
 		challenge("the body must be a small JSON object", 400, `[]`),
 		challenge("nonce must be 32 hex digits", 400, `{"nonce":"x","id":"node-1"}`),
 		challenge("another node lives at this address", 404, `{"nonce":"`+someNonce+`","id":"node-2"}`),

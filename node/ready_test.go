@@ -20,7 +20,7 @@ func TestReadiness(t *testing.T) {
 			m.state.State, m.state.Error = state, problem
 			m.mu.Unlock()
 			synctest.Wait()
-			w := ask(n, httptest.NewRequest("GET", "/ready", nil))
+			w := ask(n, httptest.NewRequest("GET", "http://node-1/ready", nil))
 			if got := strings.TrimSpace(w.Body.String()); w.Code != status || got != body {
 				t.Errorf("GET /ready = %d %s, want %d %s", w.Code, got, status, body)
 			}
@@ -55,7 +55,7 @@ func TestReadinessOfANodeInsideAProcess(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
 		synctest.Wait()
-		if w := ask(n, httptest.NewRequest("GET", "/ready", nil)); w.Code != http.StatusOK {
+		if w := ask(n, httptest.NewRequest("GET", "http://node-1/ready", nil)); w.Code != http.StatusOK {
 			t.Errorf("GET /ready = %d %s", w.Code, w.Body)
 		}
 		stop()

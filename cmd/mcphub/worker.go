@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
@@ -72,7 +73,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	drain := cmp.Or(cfg.DrainTimeout, nodeDrain)
 	nodeCfg := node.Config{
 		ID: cfg.ID, Instance: newInstance(), Secret: cfg.Secret, Version: ourVersion(), Servers: cfg.Servers, Environ: cfg.Environ,
-		SessionTimeout: cfg.SessionTimeout, DrainTimeout: drain, Member: &member,
+		SessionTimeout: cfg.SessionTimeout, DrainTimeout: drain, Member: &member, Host: hostOf(cfg.URL),
 	}
 	if err := nodeCfg.Validate(); err != nil {
 		_ = cfg.Listener.Close() // nothing has used it
@@ -157,4 +158,13 @@ func serverConfigs(servers []config.Server) []node.ServerConfig {
 		})
 	}
 	return out
+}
+
+// hostOf is the host of a URL that was checked already; empty for none.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
