@@ -108,13 +108,17 @@ type explanation struct {
 	Rule, Choice, Reason string
 	Existing             bool
 	Candidates           []struct {
-		NodeID string
-		Weight int
+		NodeID, Status, Reason string
+		Weight, Load           int
 	}
-	Moves []struct {
-		NodeID, Change, To, Rule string
-		Moves                    bool
-	}
+	Moves []whatIf
+}
+
+// whatIf is what explain tells of one node more or less.
+type whatIf struct {
+	NodeID, Change, To, Rule, Reason string
+	Moves                            bool
+	Share                            float64
 }
 
 func explain(t *testing.T, co *harness.Hub, query url.Values) explanation {

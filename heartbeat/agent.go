@@ -90,6 +90,7 @@ type Agent struct {
 	// What follows belongs to Run.
 	client  *client
 	url     string // our address, once known
+	told    string // the address that was found last and has been logged
 	grant   Grant
 	began   instant
 	warned  bool // that Interval is cut

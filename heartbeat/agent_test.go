@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -475,5 +476,35 @@ func testRefusedCatalog(t *testing.T) {
 	a.sendCatalogs(t.Context(), digests[1:])
 	if n := f.count("/api/cluster/catalogs"); n != 4 {
 		t.Errorf("%d calls, want 4", n)
+	}
+}
+
+func TestAddressIsToldOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	j := &journal{}
+	a, err := NewAgent(AgentConfig{ID: "node-1", Instance: instanceA, CoordinatorURL: "http://" + l.Addr().String(), Port: 3001}, newSource(), j.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const line = "coordinators are told to reach this node at http://127.0.0.1:3001"
+	for range 3 { // as when three calls fail in a row
+		if err := a.findURL(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.forgetURL()
+	}
+	if n := j.count(line); n != 1 {
+		t.Errorf("logged %d times, want once", n)
+	}
+	a.told = "http://127.0.0.2:3001" // the network was another one
+	if err := a.findURL(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := j.count(line); n != 2 {
+		t.Errorf("logged %d times after the address has changed, want twice", n)
 	}
 }

@@ -151,7 +151,7 @@ const isolated = "session"
 func counts(s *store.Server) []*int {
 	return []*int{
 		&s.Tools, &s.Prompts, &s.Resources, &s.Templates, &s.Sessions, &s.InFlight, &s.Restarts,
-		&s.Processes, &s.Spares, &s.MaxProcesses,
+		&s.Processes, &s.Spares, &s.MaxProcesses, &s.StartSeconds,
 	}
 }
 

@@ -22,7 +22,7 @@ func goodRecord() Record {
 			ready("a"),
 			{
 				ID: "b", Status: store.ServerReady, Transport: "stdio", Weight: 1, Tools: 1, Prompts: 2, Resources: 3, Templates: 4,
-				Isolation: "session", Processes: 5, Spares: 2, MaxProcesses: 5, Full: true,
+				Isolation: "session", Processes: 5, Spares: 2, MaxProcesses: 5, StartSeconds: 30, Full: true,
 			},
 			{ID: "c", Status: store.ServerFailed, Error: "exit status 1", Stderr: []string{"boom"}, Weight: 1},
 		},
@@ -122,6 +122,7 @@ func TestRecordRefused(t *testing.T) {
 		{"negative processes", func(r *Record) { r.ServerDetails[1].Processes = -1 }, ErrRecord, "range"},
 		{"negative spares", func(r *Record) { r.ServerDetails[1].Spares = -1 }, ErrRecord, "range"},
 		{"huge limit", func(r *Record) { r.ServerDetails[1].MaxProcesses = math.MaxInt }, ErrRecord, "range"},
+		{"negative start", func(r *Record) { r.ServerDetails[1].StartSeconds = -1 }, ErrRecord, "range"},
 		{"isolation", func(r *Record) { r.ServerDetails[0].Isolation = "shared" }, ErrRecord, "isolation of server a"},
 		{"server weight", func(r *Record) { r.ServerDetails[0].Weight = 1001 }, ErrRecord, "weight"},
 		{"501 servers", func(r *Record) { r.Servers = make([]store.ServerID, 501) }, ErrRecord, "500"},
@@ -150,7 +151,7 @@ func TestTrimmedServersPass(t *testing.T) {
 	wild := store.Server{
 		ID: "a", Status: store.ServerReady, Error: long, Stderr: []string{long, long}, Weight: 1 << 40,
 		Tools: -1, Prompts: -1, Resources: math.MaxInt, Templates: -1, Sessions: -5, InFlight: math.MinInt, Restarts: math.MaxInt,
-		Isolation: "shared", Processes: -1, Spares: math.MaxInt, MaxProcesses: -1,
+		Isolation: "shared", Processes: -1, Spares: math.MaxInt, MaxProcesses: -1, StartSeconds: math.MaxInt,
 	}
 	for _, brief := range []bool{false, true} {
 		r := goodRecord()

@@ -38,7 +38,10 @@ func (a *Agent) findURL(ctx context.Context) error {
 		return fmt.Errorf("find own address: %w", err)
 	}
 	a.url = listenURL(addr, a.cfg.Port)
-	a.log.Info("coordinators are told to reach this node at " + a.url)
+	if a.told != a.url {
+		a.told = a.url
+		a.log.Info("coordinators are told to reach this node at " + a.url)
+	}
 	return nil
 }
 

@@ -41,6 +41,9 @@ type Config struct {
 	Instance store.Instance
 	// Secret is cluster.secret. Empty means none; the instance then proves the address.
 	Secret string
+	// Host is that of the URL under which coordinators reach the node, with or without a port. Empty
+	// means that it is an address, or a name that only a private network has.
+	Host string
 	// Version is the release, told to MCP servers as clientInfo. Empty means "dev".
 	Version string
 	// Servers are the MCP servers to run, in any order, their names unique.

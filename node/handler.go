@@ -39,19 +39,16 @@ func newHandler(n *Node) http.Handler {
 	e.POST("/api/node/challenge", n.serveChallenge)
 	e.Any("/api/node/join", n.serveJoin)
 	e.GET("/health", n.serveHealth)
+	e.GET("/ready", n.serveReady)
 	e.GET("/metrics", n.serveMetrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.Header["Origin"]) > 0 {
-			_ = fail(w, http.StatusForbidden, notForPages) // the caller may have gone
+		if why := n.outsider(r); why != "" {
+			_ = fail(w, http.StatusForbidden, why) // the caller may have gone
 			return
 		}
 		e.ServeHTTP(w, r)
 	})
 }
-
-// notForPages is said to browsers. Pages name their origin with every POST, and with a GET that
-// goes elsewhere; coordinators, probes and Prometheus never do.
-const notForPages = "a node serves coordinators, and no web page"
 
 func (n *Node) serveHealth(c echo.Context) error {
 	health := map[string]string{"status": "ok", "id": string(n.cfg.ID)}

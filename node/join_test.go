@@ -56,7 +56,7 @@ func joinRequest(method, body string, header ...string) *http.Request {
 
 func joining(secret string) (*Node, *fakeMember) {
 	m := &fakeMember{state: heartbeat.JoinState{NodeID: "n1", CoordinatorURL: "http://hub:3000", State: heartbeat.JoinWaiting, Since: 7}}
-	return New(Config{ID: "n1", Instance: "i", Secret: secret, Member: m}, &fakeLease{}, discard()), m
+	return New(Config{ID: "n1", Instance: "i", Secret: secret, Member: m, Host: "node.example:3001"}, &fakeLease{}, discard()), m
 }
 
 func ask(n *Node, r *http.Request) *httptest.ResponseRecorder {
@@ -97,7 +97,7 @@ func TestJoinRefusals(t *testing.T) {
 		"part of it":        {secret, joinRequest("POST", "{}", "Authorization", bearer[:20]), nil, 401, "another one"},
 		"Basic":             {secret, joinRequest("POST", "{}", "Authorization", "Basic "+secret), nil, 401, "Bearer"},
 		"from elsewhere":    {"", joinRequest("POST", "{}", "From", "10.0.0.9:5000"), nil, 403, "set cluster.secret"},
-		"by another name":   {"", joinRequest("POST", "{}", "Host", "evil.test:3001"), nil, 403, "set cluster.secret"},
+		"by another name":   {"", joinRequest("POST", "{}", "Host", "evil.test:3001"), nil, 403, "node.url"},
 		"by a page":         {"", joinRequest("POST", "{}", "Origin", "http://localhost:3001"), nil, 403, "no web page"},
 		"by a page's image": {"", joinRequest("POST", "", "Sec-Fetch-Site", "cross-site"), nil, 403, "set cluster.secret"},
 		"by a proxy":        {"", joinRequest("POST", "{}", "X-Forwarded-For", "127.0.0.1"), nil, 403, "set cluster.secret"},
@@ -161,7 +161,7 @@ func TestJoinOfANodeThatStopsOrBelongsToAProcess(t *testing.T) {
 func TestHealthSaysWhetherTheNodeHasJoined(t *testing.T) {
 	n, _ := joining("s")
 	health := func() string {
-		return strings.TrimSpace(ask(n, httptest.NewRequest("GET", "/health", nil)).Body.String())
+		return strings.TrimSpace(ask(n, httptest.NewRequest("GET", "http://node-1/health", nil)).Body.String())
 	}
 	if got := health(); got != `{"id":"n1","state":"waiting to join","status":"ok"}` {
 		t.Errorf("health of a node that waits: %s", got)

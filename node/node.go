@@ -200,7 +200,7 @@ func (n *Node) fence() error {
 	return nil
 }
 
-// Handler serves coordinators: /mcp/<server>, /api/node/challenge and /health.
+// Handler serves coordinators: /mcp/<server>, /api/node/challenge, /health and /ready.
 func (n *Node) Handler() http.Handler { return n.handler }
 
 // Started is closed when every server has been tried once, well or badly.

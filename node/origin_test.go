@@ -78,7 +78,7 @@ func TestMetricsAreForProgramsNearby(t *testing.T) {
 	if a := r.metrics(t); a.status != http.StatusNotFound {
 		t.Errorf("without metrics = %d %s", a.status, a.body)
 	}
-	r = startRig(t, func(c *Config) { c.Metrics = telemetry.NewRegistry("test").Handler() }, fake("alpha"))
+	r = startRig(t, func(c *Config) { c.Metrics, c.Host = telemetry.NewRegistry("test").Handler(), "node-1.mcp.example:443" }, fake("alpha"))
 	if a := r.metrics(t); a.status != http.StatusOK || !strings.Contains(a.body, "mcphub_build_info") {
 		t.Errorf("metrics = %d", a.status)
 	}
@@ -97,7 +97,8 @@ func TestMetricsAreForProgramsNearby(t *testing.T) {
 	}
 	for host, want := range map[string]int{
 		"10.0.0.7:3001": 200, "[fd00::1]:3001": 200, "localhost:3001": 200, "node-1:3001": 200, "node-1.mcp.svc.cluster.local": 200, "node-1.lan:3001": 200,
-		machine + ":3001": 200, "rebound.example": 403, "rebound.example:3001": 403, "10.0.0.7.rebound.example:3001": 403, "127.0.0.1.example.": 403, "": 403,
+		machine + ":3001": 200, "rebound.example": 403, "rebound.example:3001": 403, "10.0.0.7.rebound.example:3001": 403, "127.0.0.1.example.": 403,
+		"node-1.mcp.example": 200, "NODE-1.mcp.example:3001": 200, "node-2.mcp.example": 403, "": 200, // HTTP/1.0
 	} {
 		req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		req.RemoteAddr, req.Host = "127.0.0.1:4000", host

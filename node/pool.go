@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func (p *pool) open(ctx context.Context, id string, g greeting) (*link, int, err
 			case <-wait:
 				continue
 			case <-late.Done():
-				return nil, 0, p.giveUp()
+				return nil, 0, p.giveUp(ctx)
 			}
 		case fresh:
 			p.launch(pr, &g, false)
@@ -150,12 +151,17 @@ func (p *pool) unlock() {
 	}
 }
 
-// giveUp is for a session that has waited for a process in vain.
-func (p *pool) giveUp() error {
+// giveUp is for a session that has waited for a process in vain, or whose client, ctx, waits no
+// longer.
+func (p *pool) giveUp(ctx context.Context) error {
 	p.mu.Lock()
 	p.waiting--
 	p.mu.Unlock()
 	p.nudge() // a spare may have been held back for it
+	if err := ctx.Err(); err != nil {
+		p.s.stats.abandoned.Add(1)
+		return err
+	}
 	p.s.stats.full.Add(1)
 	return p.fullError()
 }
@@ -283,6 +289,7 @@ func (p *pool) describe(d *store.Server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d.Isolation, d.MaxProcesses, d.Full = IsolationSession, p.most, p.full
+	d.StartSeconds = int(math.Ceil(p.s.lim.StartTimeout.Seconds()))
 	d.Processes, d.Spares, d.Sessions = len(p.procs), len(p.spares), len(p.sessions)
 	for pr := range p.procs {
 		if pr.link != nil {

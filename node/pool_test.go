@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,8 +55,8 @@ func TestServerWithoutSparesStartsAProcessForEachSession(t *testing.T) {
 		defer b.end()
 		b.is("ready 0/0/0")
 		d := b.s.describe()
-		if d.Tools != 1 || d.Catalog == "" || d.MaxProcesses != defaultMaxProcesses || d.Isolation != IsolationSession {
-			t.Errorf("described as %+v, want the catalog of the process that was tried", d)
+		if d.Tools != 1 || d.Catalog == "" || d.MaxProcesses != defaultMaxProcesses || d.Isolation != IsolationSession || d.StartSeconds != 30 {
+			t.Errorf("described as %+v, want the catalog of the process that was tried, and the default bounds", d)
 		}
 		if a, c := b.mustOpen("s1"), b.mustOpen("s2"); a != 1 || c != 2 {
 			t.Errorf("sessions got processes %d and %d, want 1 and 2, and nobody the one that was tried", a, c)
@@ -282,6 +283,31 @@ func TestIdleSessionsLoseTheirProcess(t *testing.T) {
 		b.is("ready 1/0/1")
 		if got := [2]int64{b.s.stats.idled.Load(), b.s.stats.expired.Load()}; got != [2]int64{1, 2} {
 			t.Errorf("idled and expired counted %v, want 1 and 2", got)
+		}
+	})
+}
+
+// Whose client went away was not refused for want of room.
+func TestClientThatWaitsNoLongerIsNotCountedAsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBubble(t, func(sc *ServerConfig) { sc.MaxProcesses = 1 })
+		defer b.end()
+		b.mustOpen("s1")
+		if _, err := b.call("s1", "hang"); err != nil {
+			t.Fatal(err)
+		}
+		b.s.end("s1") // its process has a call to finish, so s2 waits
+		ctx, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		f, err := wire.Scan([]byte(initBody(wire.LatestLegacy)), wire.ClientLimits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := b.s.open(ctx, "s2", &f, wire.LatestLegacy); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("open = %v, want that the client went away", err)
+		}
+		if full, abandoned := b.s.stats.full.Load(), b.s.stats.abandoned.Load(); full != 0 || abandoned != 1 {
+			t.Errorf("%d counted as refused, %d as abandoned; want 0 and 1", full, abandoned)
 		}
 	})
 }

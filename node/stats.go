@@ -6,7 +6,7 @@ import "sync/atomic"
 type counters struct {
 	droppedNotifications, droppedReplies, foreignLines  atomic.Int64
 	strayAnswers, lateAnswers, unknownOutcomes, expired atomic.Int64
-	sparesGiven, full, idled, crashed                   atomic.Int64
+	sparesGiven, full, abandoned, idled, crashed        atomic.Int64
 	cutReaders                                          atomic.Int64
 	refusedAsks, endedAsks, lateReplies                 atomic.Int64
 	queued                                              atomic.Int64 // bytes kept of streams, or about to be written to them
@@ -36,10 +36,11 @@ type Stats struct {
 	// ExpiredSessions were idle for longer than the fleet keeps them.
 	ExpiredSessions int64
 	// Of isolated servers: SparesGiven are sessions that got a process started ahead,
-	// RefusedFull those for which none was to be had. What the process of a session knew was
-	// lost with IdledSessions, which had no request for the server's idleTimeoutMs, and with
+	// RefusedFull those for which none was to be had, AbandonedWaits those whose clients went
+	// away while they waited for room. What the process of a session knew was lost with
+	// IdledSessions, which had no request for the server's idleTimeoutMs, and with
 	// LostProcesses, which ended by themselves.
-	SparesGiven, RefusedFull, IdledSessions, LostProcesses int64
+	SparesGiven, RefusedFull, AbandonedWaits, IdledSessions, LostProcesses int64
 }
 
 func (c *counters) stats() Stats {
@@ -57,6 +58,7 @@ func (c *counters) stats() Stats {
 		ExpiredSessions:      c.expired.Load(),
 		SparesGiven:          c.sparesGiven.Load(),
 		RefusedFull:          c.full.Load(),
+		AbandonedWaits:       c.abandoned.Load(),
 		IdledSessions:        c.idled.Load(),
 		LostProcesses:        c.crashed.Load(),
 	}

@@ -28,7 +28,7 @@ type call struct {
 
 	// frame is the client's message, read when something asks for it: on the way through it
 	// is not decoded.
-	frame   wire.Frame
+	frame   *wire.Frame
 	scanned bool
 
 	resent   bool // the one second chance is used up
@@ -214,15 +214,11 @@ func (f *failure) describe() string {
 func (c *call) message() *wire.Frame {
 	if !c.scanned {
 		c.scanned = true
-		f, err := wire.Scan(c.out.body, wire.ClientLimits)
-		if err == nil {
-			c.frame = f
+		if f, err := wire.Scan(c.out.body, wire.ClientLimits); err == nil {
+			c.frame = &f
 		}
 	}
-	if c.frame.Kind == 0 {
-		return nil
-	}
-	return &c.frame
+	return c.frame
 }
 
 // requestID is the id of the client's request; nil if the message is none.

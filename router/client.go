@@ -14,13 +14,13 @@ const maxPiece = 64 << 10
 // sent the rest of the answer. It belongs to the goroutine of its request.
 type client struct {
 	http.ResponseWriter
-	ctl   *http.ResponseController
+	ctl   http.ResponseController
 	stall time.Duration
 	set   time.Time // when the deadline was last moved; zero if nothing was written
 }
 
 func newClient(w http.ResponseWriter, stall time.Duration) *client {
-	return &client{ResponseWriter: w, ctl: http.NewResponseController(w), stall: stall}
+	return &client{ResponseWriter: w, ctl: *http.NewResponseController(w), stall: stall}
 }
 
 // bound gives the client another while for what comes next.

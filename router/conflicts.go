@@ -87,7 +87,8 @@ func (s stock) claims(uri string, but *served) (out []store.ServerID) {
 		if o == but {
 			continue
 		}
-		matches := func(p *pattern) bool { ok, _ := p.match(u); return ok }
+		left := matchBudget
+		matches := func(p *pattern) bool { ok, _ := p.match(u, &left); return ok }
 		if o.cat.uris[uri] || slices.ContainsFunc(o.cat.patterns, matches) {
 			out = append(out, o.server)
 		}

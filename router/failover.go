@@ -62,7 +62,7 @@ func (r *Router) move(ctx context.Context, s *session, from bound, not exclusion
 		m := &mover{r: r, s: s, server: from.server, from: from, old: from.Binding, not: not, prefer: prefer, why: why}
 		begun := time.Now()
 		b, err := m.run(ctx)
-		if err == nil && from.Binding != (store.Binding{}) && b.Binding != from.Binding {
+		if err == nil && !from.fresh() && b.Binding != from.Binding {
 			r.cfg.Meter.Recovered(time.Since(begun))
 		}
 		return b, err
@@ -99,6 +99,7 @@ type mover struct {
 	prefer store.NodeID // what the client named; see Request.Prefer
 	why    string
 	away   bool // the store cannot be asked
+	plain  bool // every replica is to make the same choice
 	agreed bool // the store holds a first use of this mover's choosing
 	// unsaved says that the store has not agreed to the choice and must still be asked.
 	unsaved bool
@@ -114,7 +115,8 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 	}
 	// With nothing bound and nobody to ask, the session may already be open on the node that
 	// every replica would choose: go and see, instead of opening it afresh over what is there.
-	if m.away && m.from.Binding == (store.Binding{}) {
+	// So it may when the store has only just come back, and who opened it has yet to write so.
+	if m.plain = m.away || m.r.doubt.lately(); m.plain && m.from.Binding == (store.Binding{}) {
 		c, err := m.choose(ctx)
 		if err != nil {
 			return m.from, err
@@ -122,7 +124,11 @@ func (m *mover) run(ctx context.Context) (bound, error) {
 		b := store.Binding{Node: c.Node, Epoch: c.Epoch}
 		return m.s.settle(bound{server: m.server, Binding: b, guessed: true}), nil
 	}
-	if !m.s.replayable() {
+	m.plain = m.away
+	if place, found := m.search(ctx); found {
+		return place, nil
+	}
+	if !m.s.replayable() && !m.strange() {
 		if place, done, err = m.await(ctx); done || err != nil {
 			return place, err
 		}
@@ -271,7 +277,7 @@ func worthWaiting(list []Candidate) bool {
 // session that it knows.
 func (m *mover) settle(ctx context.Context, c *Candidate) (bound, error) {
 	next := store.Binding{Node: c.Node, Epoch: c.Epoch}
-	first := m.from.Binding == (store.Binding{}) && !m.away
+	first := m.from.fresh() && !m.away
 	if first {
 		if place, followed, err := m.agree(ctx, next, false); followed || err != nil {
 			return place, err
@@ -368,7 +374,7 @@ func (r *Router) create(ctx context.Context, s *session, rec store.Session) erro
 
 // moved tells the others.
 func (m *mover) moved(ctx context.Context, next store.Binding) {
-	if m.from.Binding == (store.Binding{}) {
+	if m.from.fresh() {
 		if m.s.wide() { // placed, not moved; a stream of the session on another replica is to be joined by it
 			m.r.todo.announce(m.r, store.Event{Session: m.s.tok.SessionID()})
 		}

@@ -45,6 +45,7 @@ const groupPoll = 500 * time.Millisecond
 // wait for the store.
 type Groups struct {
 	store GroupStore
+	self  store.CoordinatorID // named in events
 	log   *slog.Logger
 	poke  chan struct{}
 	view  atomic.Pointer[groupView]
@@ -66,9 +67,9 @@ type groupView struct {
 }
 
 // NewGroups makes groups out of those of the settings file. Those of Redis are known once
-// [Groups.Run] has read them.
-func NewGroups(fixed []store.Group, st GroupStore, log *slog.Logger) *Groups {
-	g := &Groups{store: st, log: log, poke: make(chan struct{}, 1), fixed: plain(fixed), rev: -1}
+// [Groups.Run] has read them. self is this replica, which events of its changes name.
+func NewGroups(fixed []store.Group, st GroupStore, self store.CoordinatorID, log *slog.Logger) *Groups {
+	g := &Groups{store: st, self: self, log: log, poke: make(chan struct{}, 1), fixed: plain(fixed), rev: -1}
 	g.view.Store(&groupView{})
 	g.publish()
 	return g
@@ -218,7 +219,7 @@ func (g *Groups) changed(ctx context.Context, name, what, text string) {
 	if err := g.store.Notify(ctx, store.Hint{Kind: store.HintGroups}); err != nil { // they look by themselves
 		g.log.DebugContext(ctx, "hint not sent", "err", err)
 	}
-	if err := g.store.AppendEvent(ctx, store.Event{Kind: store.EventGroupChanged, Text: text}); err != nil {
+	if err := g.store.AppendEvent(ctx, store.Event{Kind: store.EventGroupChanged, Coordinator: string(g.self), Text: text}); err != nil {
 		g.log.WarnContext(ctx, "event not recorded", "err", err)
 	}
 }

@@ -127,7 +127,7 @@ func (s *groupShelf) AppendEvent(_ context.Context, e store.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.Kind == store.EventGroupChanged && s.down == nil {
-		s.events = append(s.events, e.Text)
+		s.events = append(s.events, e.Coordinator+": "+e.Text)
 	}
 	return s.down
 }
@@ -174,8 +174,8 @@ func newGroupWorldOver(t *testing.T, shelf *groupShelf, n int, fixed ...store.Gr
 	log := slog.New(slog.NewTextHandler(&syncBuffer{b: w.log}, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, n)
-	for range n {
-		g := NewGroups(fixed, w.shelf, log)
+	for i := range n {
+		g := NewGroups(fixed, w.shelf, store.CoordinatorID(fmt.Sprint("c", i)), log)
 		w.replicas = append(w.replicas, g)
 		go func() { done <- g.Run(ctx) }()
 	}
@@ -246,7 +246,7 @@ func TestGroupsReachEveryReplica(t *testing.T) {
 						t.Errorf("replica %d has %q, want all", i, w.names(i))
 					}
 				}
-				want := []string{"group dev was made: 2 servers", "group dev was changed: 1 servers", "group all was made: 0 servers", "group dev was deleted"}
+				want := []string{"c0: group dev was made: 2 servers", "c1: group dev was changed: 1 servers", "c1: group all was made: 0 servers", "c2: group dev was deleted"}
 				if !slices.Equal(w.shelf.events, want) {
 					t.Errorf("events %q, want %q", w.shelf.events, want)
 				}

@@ -10,12 +10,16 @@ func (c *conn) alive() bool {
 	if c.br.Buffered() > 0 || c.raw == nil {
 		return false
 	}
-	ok := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, errno := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) //nolint:gosec // a descriptor
-		ok = errno == syscall.EAGAIN || errno == syscall.EWOULDBLOCK
-		return true
-	})
-	return err == nil && ok
+	if c.peek == nil {
+		c.peek = c.peekAt
+	}
+	return c.raw.Read(c.peek) == nil && c.quiet
+}
+
+// peekAt sets quiet by what the kernel has to say of a socket.
+func (c *conn) peekAt(fd uintptr) bool {
+	var b [1]byte
+	_, _, errno := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) //nolint:gosec // a descriptor
+	c.quiet = errno == syscall.EAGAIN || errno == syscall.EWOULDBLOCK
+	return true
 }

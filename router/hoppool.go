@@ -35,6 +35,9 @@ type conn struct {
 	br   *bufio.Reader
 	stop func() bool // ends the watch over the request's context
 
+	peek  func(fd uintptr) bool // for alive, made once
+	quiet bool                  // what peek found: nothing to read and no end
+
 	aborted    atomic.Bool
 	since      time.Time // idle since
 	prev, next *conn     // ring of the peer's connections in use; guarded by peer.mu

@@ -112,9 +112,23 @@ func (r *Router) readCatalogs(ctx context.Context) {
 	}
 }
 
+// Unread are the servers that can be called and that this replica leaves out of its lists, because
+// the store does not answer or does not have what they offer (yet).
+func (r *Router) Unread(ctx context.Context) (out []store.ServerID) {
+	v, _ := r.view("", nil)
+	have := r.stock(ctx, v)
+	for i := range have {
+		if have[i].cat == nil && !have[i].away {
+			out = append(out, have[i].server)
+		}
+	}
+	return out
+}
+
 // look finds what is known of a view's servers. One that cannot be called and never offered
 // anything is left out.
 func (l *library) look(v view) (out stock) {
+	out = make(stock, 0, len(v.servers))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for server := range v.all() {
@@ -194,6 +208,17 @@ func (l *library) failure(d store.Digest) error {
 		return f.err
 	}
 	return nil
+}
+
+// askAgain lets catalogs that the store did not have be asked for at once.
+func (l *library) askAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for d, f := range l.failed {
+		if errors.Is(f.err, store.ErrNotFound) {
+			l.failed[d] = failedRead{err: f.err}
+		}
+	}
 }
 
 func (l *library) get(d store.Digest) *catalog {

@@ -77,7 +77,9 @@ func contentOf(v view, l listing, have stock) string {
 		if s.cat == nil || s.away {
 			continue
 		}
-		b.WriteString(string(s.server) + "=" + string(s.digest))
+		b.WriteString(string(s.server))
+		b.WriteByte('=')
+		b.WriteString(string(s.digest))
 		if only := v.only(s.server); only != nil && l.code == 't' {
 			b.WriteByte('!')
 			for _, tool := range only {

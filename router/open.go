@@ -16,34 +16,39 @@ const initializeHead = `{"jsonrpc":"2.0","id":"mcphub-open","method":"initialize
 
 var initialized = []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)
 
-// openTime bounds the initialize that opens a session on a replica: where each session has a
-// process, the node may have to start one first.
+// openTime bounds the initialize that opens a session on a replica. Where each session has a
+// process, it may first wait at the node until one that ends has made room, and then for its own to
+// start: either takes as long as a start may at most. The node gives up by itself, and says why.
 func (r *Router) openTime(server *store.Server) time.Duration {
-	if server.Isolation != "" {
-		return r.cfg.StartTimeout
+	switch {
+	case server.Isolation == "":
+		return r.cfg.OpenTimeout
+	case server.StartSeconds > 0:
+		return 2*time.Duration(server.StartSeconds)*time.Second + r.cfg.OpenTimeout
 	}
-	return r.cfg.OpenTimeout
+	return r.cfg.StartTimeout
 }
 
 // moveTime bounds moving a session of a server.
 func (r *Router) moveTime(server store.ServerID) time.Duration {
+	var start time.Duration
 	for _, l := range r.replicas(r.fleet.Snapshot(), server) {
 		if l.server.Isolation != "" {
-			return r.cfg.MoveTimeout + r.cfg.StartTimeout
+			start = max(start, r.openTime(l.server))
 		}
 	}
-	return r.cfg.MoveTimeout
+	return r.cfg.MoveTimeout + start
 }
 
-// open gives a node the session, under its public id and with the client's own initialize. The
-// error is a *failure if the node refused.
+// open gives a node the session, under its public id and with the client's own initialize, as far
+// as it is known here. The error is a *failure if the node refused.
 func (r *Router) open(ctx context.Context, s *session, server store.ServerID, c *Candidate) error {
 	sessions, placed := -1, false
 	r.loads.begin(c.node, c.server)
 	defer func() { r.loads.end(c.node, c.server, sessions, placed) }()
 	init, era, _ := s.origin()
 	if s.wide() {
-		init = wideParams(init, era)
+		init, era = r.wideOrigin(s)
 	}
 	body := append(append([]byte(initializeHead), init...), '}')
 	out := outgoing{method: http.MethodPost, server: server, token: s.tok.text, epoch: c.Epoch, body: body, timeout: r.openTime(c.server)}

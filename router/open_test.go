@@ -47,3 +47,30 @@ func TestOpeningWaitsForAProcess(t *testing.T) {
 		}
 	}
 }
+
+// How long the start of a process may take, its node says: longer than other nodes' servers, or
+// shorter.
+func TestOpeningWaitsAsLongAsTheServerSays(t *testing.T) {
+	w := newWorld(t, 1, 0)
+	r := w.router(w.store, func(c *Config) {
+		c.OpenTimeout, c.MoveTimeout, c.StartTimeout = time.Second, 2*time.Second, time.Minute
+	})
+	for _, tt := range []struct {
+		server     store.Server
+		open, move time.Duration
+	}{
+		{store.Server{}, time.Second, 2 * time.Second},
+		{store.Server{StartSeconds: 300}, time.Second, 2 * time.Second}, // has its process already
+		{store.Server{Isolation: "session"}, time.Minute, 62 * time.Second},
+		{store.Server{Isolation: "session", StartSeconds: 300}, 601 * time.Second, 603 * time.Second},
+		{store.Server{Isolation: "session", StartSeconds: 2}, 5 * time.Second, 7 * time.Second},
+	} {
+		w.fleet.change("node-1", func(n *store.Node) {
+			tt.server.ID, tt.server.Status = testServer, store.ServerReady
+			n.Servers[0] = tt.server
+		})
+		if open, move := r.openTime(&tt.server), r.moveTime(testServer); open != tt.open || move != tt.move {
+			t.Errorf("%+v: opening may take %v and moving %v, want %v and %v", tt.server, open, move, tt.open, tt.move)
+		}
+	}
+}

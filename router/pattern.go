@@ -69,6 +69,9 @@ const (
 	maxPattern     = 512  // bytes of a template
 	maxExpressions = 32   // in a template
 	maxMatched     = 4096 // bytes of a URI
+	// matchBudget is what the templates of one server may cost for one URI, in pairs of places:
+	// some ten milliseconds, and ten times what 256 templates of a well-meaning server take.
+	matchBudget = 1 << 20
 )
 
 var (
@@ -177,15 +180,16 @@ func varspec(spec string) (ok, exploded bool) {
 }
 
 // match says whether a URI, given as exactly makes it, could be one of the template's, and
-// whether only a loose reading has it so.
-func (p *pattern) match(uri *pattern) (ok, loose bool) {
+// whether only a loose reading has it so. It takes what it costs off left, and finds no match
+// where that is used up.
+func (p *pattern) match(uri *pattern, left *int) (ok, loose bool) {
 	if len(uri.text) > maxMatched || !strings.HasPrefix(uri.text, p.prefix) {
 		return false, false
 	}
-	if meets(p, uri, false) {
+	if meets(p, uri, false, left) {
 		return true, false
 	}
-	return meets(p, uri, true), true
+	return meets(p, uri, true, left), true
 }
 
 // overlaps says whether there could be a URI that both templates mean.
@@ -193,7 +197,7 @@ func (p *pattern) overlaps(q *pattern) bool {
 	if !strings.HasPrefix(p.prefix, q.prefix) && !strings.HasPrefix(q.prefix, p.prefix) {
 		return false
 	}
-	return meets(p, q, false)
+	return meets(p, q, false, new(2*(len(p.states)+1)*(len(q.states)+1))) // whatever it takes
 }
 
 // moreSpecific orders the templates that mean the same URI: the one with more literal text comes
@@ -210,10 +214,15 @@ func (p *pattern) moreSpecific(q *pattern) bool {
 }
 
 // meets says whether two patterns have a text in common. It walks both at the same time and sees
-// each pair of places at most once, so its cost is bounded by the product of their lengths.
-func meets(a, b *pattern, loose bool) bool {
+// each pair of places at most once, so its cost is bounded by the product of their lengths. It
+// takes it off left, and finds no such text once that is below zero.
+func meets(a, b *pattern, loose bool, left *int) bool {
+	if *left < 0 {
+		return false
+	}
 	width := len(b.states) + 1
 	seen := make([]uint64, ((len(a.states)+1)*width+63)/64)
+	*left -= len(seen)
 	var todo [][2]int
 	visit := func(i, j int) {
 		if at := i*width + j; seen[at/64]&(1<<(at%64)) == 0 {
@@ -223,6 +232,9 @@ func meets(a, b *pattern, loose bool) bool {
 	}
 	visit(0, 0)
 	for len(todo) > 0 {
+		if *left--; *left < 0 {
+			return false
+		}
 		i, j := todo[len(todo)-1][0], todo[len(todo)-1][1]
 		todo = todo[:len(todo)-1]
 		if i == len(a.states) && j == len(b.states) {

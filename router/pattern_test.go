@@ -50,7 +50,7 @@ func TestPatternMatch(t *testing.T) {
 		{"note://{name}", "note://é ü", strict},
 	} {
 		got := no
-		switch ok, isLoose := mustPattern(t, c.template).match(exactly(c.uri)); {
+		switch ok, isLoose := mustPattern(t, c.template).match(exactly(c.uri), new(matchBudget)); {
 		case ok && isLoose:
 			got = loose
 		case ok:
@@ -119,14 +119,32 @@ func TestPatternIsNotSlow(t *testing.T) {
 	p := mustPattern(t, "x:"+strings.Repeat("{a}b", 32))
 	u := exactly("x:" + strings.Repeat("b", maxMatched-3) + "c")
 	start := time.Now()
-	if ok, _ := p.match(u); ok {
+	if ok, _ := p.match(u, new(matchBudget)); ok {
 		t.Error("it matches")
 	}
 	if d := time.Since(start); d > time.Second {
 		t.Errorf("one match took %v", d)
 	}
-	if ok, _ := p.match(exactly("x:" + strings.Repeat("b", maxMatched))); ok {
+	if ok, _ := p.match(exactly("x:"+strings.Repeat("b", maxMatched)), new(matchBudget)); ok {
 		t.Error("a URI over the limit was matched")
+	}
+}
+
+// Templates that are made to be slow use up what matching may cost; after that nothing matches.
+func TestMatchingIsBounded(t *testing.T) {
+	slow := mustPattern(t, strings.Repeat("{+a}{+b}{+c}x", 10))
+	u := exactly(strings.Repeat("x", maxMatched-1) + "y")
+	left := matchBudget
+	for range maxPatterns {
+		if ok, _ := slow.match(u, &left); ok {
+			t.Fatal("it matches")
+		}
+	}
+	if left >= 0 || left < -maxPattern*maxMatched/64 {
+		t.Errorf("%d are left of %d, want no more than the bound to be used", left, matchBudget)
+	}
+	if ok, _ := mustPattern(t, "{+any}").match(u, &left); ok {
+		t.Error("a template was matched when nothing was left for it")
 	}
 }
 
@@ -180,7 +198,7 @@ func TestExpansionsMatch(t *testing.T) {
 		if len(uri) > maxMatched {
 			return
 		}
-		if ok, loose := ours.match(exactly(uri)); !ok || loose {
+		if ok, loose := ours.match(exactly(uri), new(matchBudget)); !ok || loose {
 			t.Fatalf("%q: its expansion %q matches: %t, loosely: %t", text, uri, ok, loose)
 		}
 		if !ours.overlaps(exactly(uri)) {
@@ -203,7 +221,7 @@ func FuzzPattern(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		ok, _ := p.match(exactly(uri))
+		ok, _ := p.match(exactly(uri), new(matchBudget))
 		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("%q against %q took %v", text, uri, d)
 		}

@@ -311,11 +311,16 @@ func (r *Router) writeBinds(ctx context.Context) bool {
 			ok = false
 		case errors.Is(err, store.ErrEnded):
 			p.s.end()
-		case err == nil && won == b.Binding, errors.Is(err, store.ErrNotFound):
-			// A session that the store has lost is written back by whoever knows its initialize,
-			// and that place then counts: it must not be held against it that this one was never
-			// agreed to.
+		case err == nil && won == b.Binding:
 			p.s.saved(b)
+		case errors.Is(err, store.ErrNotFound):
+			// A session that the store has lost is written back by whoever knows its initialize,
+			// and the place that it has there then counts: it must not be held against it that
+			// this one was never agreed to. If it has none, this one is the place.
+			p.s.saved(b)
+			if p.s.miss(); r.mayReturn(p.s) {
+				r.todo.bind(p.s, key.server, p.old)
+			}
 		case err == nil:
 			r.stats.followed.Add(1)
 			p.s.settleIf(b.gen, bound{server: key.server, Binding: won, adopted: time.Now()})
@@ -412,7 +417,8 @@ func (r *Router) takeHints(ctx context.Context) {
 		}
 		for h := range hints {
 			if h.Kind != store.HintSession {
-				r.doubt.look() // hints may have been missed, and the store may have been away
+				r.doubt.look()       // hints may have been missed, and the store may have been away
+				r.library.askAgain() // a catalog comes a moment after the node that names it
 				continue
 			}
 			if id, ok := parseSID(h.Session); ok {

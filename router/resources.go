@@ -65,13 +65,16 @@ func (s stock) lister(uri string, away bool) *served {
 	return nil
 }
 
-// template is the server with the best template for a URI, or nil.
+// template is the server with the best template for a URI, or nil. The templates of each server
+// may cost so much and no more, so that one whose templates are made to be slow loses by it what
+// comes late in its list, and the others nothing.
 func (s stock) template(uri *pattern, away bool) (best *served) {
 	var by *pattern
 	var byLoose bool
 	for o := range s.some(away) {
+		left := matchBudget
 		for _, p := range o.cat.patterns {
-			ok, loose := p.match(uri)
+			ok, loose := p.match(uri, &left)
 			if ok && (best == nil || byLoose && !loose || byLoose == loose && p.moreSpecific(by)) {
 				best, by, byLoose = o, p, loose
 			}

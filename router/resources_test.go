@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -67,7 +68,7 @@ func ownerByTheRule(have stock, uri string) store.ServerID {
 			claims = append(claims, claim{server: s.server})
 		}
 		for _, p := range s.cat.patterns {
-			if ok, loose := p.match(exactly(uri)); ok {
+			if ok, loose := p.match(exactly(uri), new(matchBudget)); ok {
 				rank := [5]int{1, 0, -p.literals, p.open, p.expressions}
 				if loose {
 					rank[1] = 1
@@ -95,5 +96,24 @@ func TestSchemeOf(t *testing.T) {
 		if got, ok := schemeOf(uri); got != want || ok != (want != "") {
 			t.Errorf("schemeOf(%q) = %q, %t; want %q", uri, got, ok, want)
 		}
+	}
+}
+
+// A server whose templates are made to be slow costs a request so much and no more, and takes
+// nothing from the others.
+func TestSlowTemplatesOfAServerHarmNoOther(t *testing.T) {
+	slow := &catalog{}
+	for range maxPatterns {
+		slow.patterns = append(slow.patterns, mustPattern(t, strings.Repeat("{+a}{+b}{+c}x", 10)))
+	}
+	good := &catalog{patterns: []*pattern{mustPattern(t, "{+any}")}}
+	have := stock{{server: "a-slow", cat: slow}, {server: "good", cat: good}}
+	begun := time.Now()
+	o, ok := have.owner(strings.Repeat("x", maxMatched-1) + "y")
+	if !ok || o.server != "good" {
+		t.Errorf("owner = %v, %t; want good", o, ok)
+	}
+	if took := time.Since(begun); took > time.Second { // without a bound it is several
+		t.Errorf("it took %s", took)
 	}
 }

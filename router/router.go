@@ -106,10 +106,10 @@ type Config struct {
 	// OpenTimeout bounds each of the two messages that open a session on a node. Zero means 10s.
 	OpenTimeout time.Duration
 	// StartTimeout bounds the first of them where the node may have to start a process for the
-	// session: it is to be no less than the startTimeout of such servers. Zero means 1m.
+	// session and does not say how long that may take. Zero means 1m.
 	StartTimeout time.Duration
-	// MoveTimeout bounds moving a session to another node, with StartTimeout added where processes
-	// are started. Zero means 15s.
+	// MoveTimeout bounds moving a session to another node, with the time added in which one may be
+	// opened where processes are started. Zero means 15s.
 	MoveTimeout time.Duration
 	// PlaceWait is how long a request waits for what is on its way: for a replica when all that
 	// exist have just failed, since a node that restarts is back under a new epoch by then, and

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mcphub-go/mcphub/internal/wire"
 	"github.com/mcphub-go/mcphub/store"
 )
 
@@ -22,7 +24,7 @@ type session struct {
 
 	mu     sync.Mutex
 	init   []byte // the client's initialize params; nil if not known here
-	era    string // negotiated protocol version; empty if not known here
+	era    string // negotiated protocol version, as the client names it until more is known; empty if it does not
 	bound  []bound
 	seen   time.Time // of the last request here
 	ended  bool
@@ -62,7 +64,10 @@ func storedSubject(subject string) string {
 }
 
 func newSession(tok Token, req *Request) *session {
-	return &session{tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now()}
+	return &session{
+		tok: tok, scope: req.scope(), subject: storedSubject(req.Subject), seen: time.Now(),
+		era: first(req.Header, wire.HeaderVersion),
+	}
 }
 
 // wide says that the session is one over several servers.
@@ -239,13 +244,12 @@ func (s *session) saved(b bound) {
 // session finds the session of a request: its id is verified, it belongs to this endpoint and
 // this subject, and it has not ended. Every failure is the same answer, an unknown session.
 func (r *Router) session(ctx context.Context, req *Request) (*session, error) {
-	tok, err := r.cfg.Keys.Parse(req.SessionID)
+	tok, s, err := r.cached(req.SessionID)
 	if err != nil || !tok.For(req.scope(), req.Subject) {
 		r.stats.unknown.Add(1)
 		return nil, unknownSession(nil)
 	}
-	s, ok := r.cache.Get(tok.random)
-	if !ok || r.idleTooLong(s) {
+	if s == nil || r.idleTooLong(s) {
 		if s, err = r.load(ctx, tok, req, s); err != nil {
 			return nil, err
 		}
@@ -262,6 +266,21 @@ func (r *Router) session(ctx context.Context, req *Request) (*session, error) {
 		r.todo.touch(s)
 	}
 	return s, nil
+}
+
+// cached takes a session id apart and finds its session in the cache; nil if it is not there. An id
+// that is to the letter the one of a cached session was verified when that came into the cache,
+// and is not verified again.
+func (r *Router) cached(id string) (Token, *session, error) {
+	if s, ok := r.cache.Get(randomOf(id)); ok && subtle.ConstantTimeCompare([]byte(s.tok.text), []byte(id)) == 1 {
+		return s.tok, s, nil
+	}
+	tok, err := r.cfg.Keys.Parse(id)
+	if err != nil {
+		return Token{}, nil, err
+	}
+	s, _ := r.cache.Get(tok.random)
+	return tok, s, nil
 }
 
 // idleTooLong says that a cached session was not used here for its whole time to live. It may

@@ -24,6 +24,7 @@ type spreader struct {
 	opens     int       // replicas where it could not be opened
 	blind     bool      // nobody that can be asked knows with what it was initialized
 	away      bool      // the store could not be asked
+	strange   bool      // it may be opened all the same; see mover.strange
 	detours   int
 	until     time.Time // when replicas that have failed are not waited for any longer
 }
@@ -136,7 +137,7 @@ func (sp *spreader) mover() *mover {
 // open says to stay with the replicas where it is known to be; with none of these, and no help
 // from the store, the replicas are tried blindly: one that knows the session takes the call.
 func (sp *spreader) recollect() (open bool, err error) {
-	if sp.blind || sp.s.replayable() {
+	if sp.blind || sp.strange || sp.s.replayable() {
 		return false, nil
 	}
 	if sp.draw(true) != nil {
@@ -163,7 +164,9 @@ func (sp *spreader) await() error {
 		return err
 	}
 	if !sp.s.replayable() {
-		return m.lost(sp.ctx)
+		if sp.strange = m.strange(); !sp.strange {
+			return m.lost(sp.ctx)
+		}
 	}
 	sp.blind, sp.strangers = false, nil
 	return nil

@@ -36,7 +36,7 @@ func (m *mover) pick(list []Candidate) *Candidate {
 	if m.r.cfg.NoSticky {
 		return m.r.any(list, m.server)
 	}
-	if m.away {
+	if m.plain {
 		return choose(list, false)
 	}
 	if c := named(list, m.prefer); c != nil {

@@ -169,6 +169,20 @@ func (k *Keys) encode(t Token) string {
 	return base64.RawURLEncoding.EncodeToString(mac.seal(b))
 }
 
+// randomOf is the random part of a session id that nobody has verified yet; zero if there is none.
+func randomOf(text string) (s sid) {
+	const from, to = atRandom / 3 * 4, atHome / 3 * 4 // 4 characters are 3 bytes; the part begins within 4 and ends with 4
+	var buf [(to - from) / 4 * 3]byte
+	if len(text) >= to {
+		var src [to - from]byte
+		copy(src[:], text[from:to])
+		if n, err := strictBase64.Decode(buf[:], src[:]); err == nil && n == len(buf) {
+			copy(s[:], buf[atRandom%3:])
+		}
+	}
+	return s
+}
+
 // strictBase64 refuses a last character with stray bits, so that no token has two spellings.
 var strictBase64 = base64.RawURLEncoding.Strict()
 

@@ -61,6 +61,9 @@ func TestTokenRoundTrip(t *testing.T) {
 		if got.Home != home || got.Epoch != epoch || !got.Issued.Equal(at) || got.SessionID() != tok.SessionID() {
 			rt.Fatalf("Parse = %+v, want %+v", got, tok)
 		}
+		if randomOf(tok.String()) != tok.random {
+			rt.Fatalf("randomOf(%q) = %x, want %x", tok, randomOf(tok.String()), tok.random)
+		}
 		if !got.For(scope, subject) {
 			rt.Fatal("For(its own scope and subject) = false")
 		}

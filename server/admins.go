@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"runtime"
 	"strings"
@@ -15,7 +16,7 @@ import (
 type admins struct {
 	token bearer
 	users map[string]User
-	decoy []byte // a hash to compare with when there is no such user
+	cost  int // the highest bcrypt cost of a user, which every comparison takes
 
 	verified *verified
 	turns    chan struct{} // bcrypt is made to be slow: strangers may not have all processors
@@ -26,24 +27,36 @@ func newAdmins(token string, users []User) admins {
 		token: newBearer(token), users: map[string]User{},
 		verified: newVerified(), turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
-	cost := bcrypt.MinCost
 	for _, u := range users {
 		a.users[u.Name] = u
 		if c, err := bcrypt.Cost([]byte(u.PasswordHash)); err == nil {
-			cost = max(cost, c)
+			a.cost = max(a.cost, c)
 		}
 	}
-	if len(users) > 0 {
-		// It cannot fail: the password is short and the cost is one that bcrypt has read.
-		a.decoy, _ = bcrypt.GenerateFromPassword([]byte("nobody has this password"), cost)
-	}
 	return a
+}
+
+// decoy is a hash of a cost that no password has, or none that anybody knows.
+func decoy(cost int) []byte {
+	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", 53))
+}
+
+// compare says whether the password is that of the hash, in the time that the highest cost takes
+// whatever the hash's own is: what it lacks to that is spent on decoys. A step of cost doubles
+// the time, so one decoy of each cost from its own up to below the highest adds up to it.
+func (a *admins) compare(hash, password []byte) bool {
+	right := bcrypt.CompareHashAndPassword(hash, password) == nil
+	own, _ := bcrypt.Cost(hash) // zero for none, and decoys of less than the least cost take no time
+	for c := own; c < a.cost; c++ {
+		_ = bcrypt.CompareHashAndPassword(decoy(c), password) // for the time it takes
+	}
+	return right
 }
 
 func (a *admins) configured() bool { return a.token.asked() || len(a.users) > 0 }
 
 // check lets an admin through. It takes the same time whether the name or the password is
-// wrong.
+// wrong, and whoever's it is.
 func (a *admins) check(r *http.Request) *problem {
 	if a.token.admits(r) {
 		return nil
@@ -75,7 +88,7 @@ func (a *admins) unknown() *problem {
 }
 
 func (a *admins) matches(r *http.Request, user User, known bool, password string) bool {
-	hash := a.decoy
+	hash := decoy(a.cost)
 	if known {
 		hash = []byte(user.PasswordHash)
 		if a.verified.has(user, password) {
@@ -88,7 +101,7 @@ func (a *admins) matches(r *http.Request, user User, known bool, password string
 	case <-r.Context().Done():
 		return false
 	}
-	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || !known {
+	if !a.compare(hash, []byte(password)) || !known {
 		return false
 	}
 	a.verified.mark(user, password)

@@ -363,6 +363,22 @@ func TestBadFraming(t *testing.T) {
 	}
 }
 
+// Some balancers ask by HTTP/1.0, which needs no Host.
+func TestProbesNeedNoHost(t *testing.T) {
+	r := newRig(t, global, nil)
+	for head, want := range map[string]int{
+		"GET /health": 200, "GET /ready": 200, "GET /health?x=1": 200,
+		"GET /api/cluster/status": 400, "GET /": 400, "POST /mcp/everything": 400, "GET /health/x": 400,
+	} {
+		if p := r.raw(t, head+" HTTP/1.0\r\n\r\n"); p.status != want {
+			t.Errorf("%s without Host = %d %s, want %d", head, p.status, p.body, want)
+		}
+	}
+	if p := r.raw(t, "GET /health HTTP/1.0\r\nOrigin: http://elsewhere.example\r\n\r\n"); p.status != 400 {
+		t.Errorf("GET /health without Host for a page = %d, want 400", p.status)
+	}
+}
+
 // A request hidden behind another one is not run with it.
 func TestSmuggledRequest(t *testing.T) {
 	r := newRig(t, global, nil)

@@ -33,7 +33,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, limit int64) ([]by
 	if r.ContentLength == 0 {
 		return nil, nil
 	}
-	in := &paced{cfg: &s.cfg, body: r.Body, conn: http.NewResponseController(w), begun: time.Now()}
+	in := &paced{cfg: &s.cfg, body: r.Body, conn: *http.NewResponseController(w), begun: time.Now()}
 	in.allow(s.cfg.BodyGrace)
 	if r.ContentLength > limit {
 		return nil, in.tooLarge(limit, r.Header.Get("Expect") == "")
@@ -111,7 +111,7 @@ func gather(in io.Reader, limit int64) ([]byte, error) {
 type paced struct {
 	cfg   *Config
 	body  io.Reader
-	conn  *http.ResponseController
+	conn  http.ResponseController
 	begun time.Time
 	got   int64
 }

@@ -22,8 +22,14 @@ func (s *Server) admit(r *http.Request) *problem {
 	if len(r.Header["Upgrade"]) > 0 {
 		return &problem{status: http.StatusMethodNotAllowed, message: "connections cannot be upgraded here; speak HTTP/1.1", allow: allowAny}
 	}
+	if r.Host == "" && isProbe(r.URL.Path) && r.Header.Get("Origin") == "" {
+		return nil // HTTP/1.0, which balancers ask by; no page can
+	}
 	return s.sites.check(r, s.trusting(r))
 }
+
+// isProbe says that a path tells how this process is, and nothing worth reading.
+func isProbe(path string) bool { return path == "/health" || path == "/ready" }
 
 // trusting says whether a request may come under any host name, see sites.check. Browsers send
 // Origin with every POST and DELETE, and not with a GET of a page's own origin: so where
@@ -35,8 +41,8 @@ func (s *Server) trusting(r *http.Request) bool {
 		return s.access.Load().keyed || !page
 	case ofNodes[path]:
 		return s.nodes.asked() || !page
-	case path == "/health", path == "/ready":
-		return true // they tell nothing worth reading
+	case isProbe(path):
+		return true
 	}
 	return s.access.Load().admins.configured()
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"time"
@@ -68,14 +69,22 @@ func (m *measured) asks(req *router.Request) {
 	if req.HTTPMethod != http.MethodPost || (m.meter == nil && m.span == nil) {
 		return
 	}
-	head := req.Body[:min(len(req.Body), peeked)]
-	at, ok := wire.Lookup(head, "method")
-	if !ok {
-		return
+	head := bytes.TrimLeft(req.Body[:min(len(req.Body), peeked)], " \t\r\n")
+	for k, v := range wire.Members(head, wire.Span{Start: 0, End: len(head)}) {
+		if string(k.Of(head)) == `"method"` {
+			m.method = kindOf(v.Of(head))
+			return
+		}
 	}
-	if method, ok := wire.Unquote(at.Of(head)); ok {
-		m.method = telemetry.KindOf(method)
+}
+
+// kindOf is the kind of a method as it stands in a message.
+func kindOf(quoted []byte) telemetry.MethodKind {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return telemetry.KindOf(string(bytes.Trim(quoted, `"`))) // no copy is made for this
 	}
+	method, _ := wire.Unquote(quoted)
+	return telemetry.KindOf(method)
 }
 
 func (m *measured) answered(status int) {

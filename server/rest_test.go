@@ -336,6 +336,46 @@ func TestManagementWantsAnAdmin(t *testing.T) {
 	}
 }
 
+// How long a refusal takes does not tell whose password was tried, or whether there is such a user.
+func TestRefusalsTakeTheSameTime(t *testing.T) {
+	const low, high = bcrypt.MinCost, bcrypt.MinCost + 3
+	hash := func(cost int) string {
+		h, err := bcrypt.GenerateFromPassword([]byte("secret"), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(h)
+	}
+	a := newAdmins("", []User{{Name: "low", PasswordHash: hash(low), IsAdmin: true}, {Name: "high", PasswordHash: hash(high), IsAdmin: true}})
+	took := func(name string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			req := httptest.NewRequest("GET", "/", nil)
+			req.SetBasicAuth(name, "wrong")
+			begun := time.Now()
+			if p := a.check(req); p == nil || p.status != http.StatusUnauthorized {
+				t.Fatalf("%s with a wrong password: %v", name, p)
+			}
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	first, want := took("low"), took("high")
+	if first < want/2 || first > want*2 {
+		t.Errorf("a user of a lower cost is refused after %s, one of the highest after %s", first, want)
+	}
+	if got := took("nobody"); got < want/2 || got > want*2 {
+		t.Errorf("an unknown user is refused after %s, a known one after %s", got, want)
+	}
+	for _, name := range []string{"low", "high"} {
+		req := httptest.NewRequest("GET", "/", nil)
+		req.SetBasicAuth(name, "secret")
+		if p := a.check(req); p != nil {
+			t.Errorf("%s with the right password: %v", name, p)
+		}
+	}
+}
+
 func TestPasswordsRememberedAreBounded(t *testing.T) {
 	v := newVerified()
 	for i := range 3 * maxVerified {

@@ -106,6 +106,8 @@ type Server struct {
 	Processes    int    `json:"processes,omitempty"`    // that run, spares included
 	Spares       int    `json:"spares,omitempty"`       // of these, those that wait for a session
 	MaxProcesses int    `json:"maxProcesses,omitempty"` // may run at one time
+	// StartSeconds is how long a process may take to start, rounded up; 0 where the node does not say.
+	StartSeconds int `json:"startSeconds,omitempty"`
 	// Full says that every process it may have is taken: no new session fits now.
 	Full bool `json:"full,omitempty"`
 }

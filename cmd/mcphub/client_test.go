@@ -104,7 +104,8 @@ func (h *hub) withAnswers() *hub {
 		"epoch":1,"version":"v0.1.0","servers":[],"serverDetails":[]}`, beat-190_000)
 	h.answers["GET /api/cluster/nodes"] = `{"success":true,"data":[` + nodes + `,` + gone + `]}`
 	h.answers["GET /api/cluster/nodes?active=true"] = `{"success":true,"data":[` + nodes + `]}`
-	replica := `{"serverId":"counter","nodeId":"node-1","nodeUrl":"http://10.0.0.1:3001","status":"ready","weight":1,"tools":3,"sessions":6}`
+	replica := `{"serverId":"counter","nodeId":"node-1","nodeUrl":"http://10.0.0.1:3001","status":"ready","weight":1,"tools":3,"sessions":6,
+		"isolation":"session","processes":7,"maxProcesses":16}`
 	failed := `{"serverId":"notes","nodeId":"node-1","nodeUrl":"http://10.0.0.1:3001","status":"failed","weight":1,"tools":0,"sessions":0,
 		"error":"exited with status 1","stderr":["loading","boom"]}`
 	h.answers["GET /api/cluster/servers"] = `{"success":true,"data":[{"serverId":"counter","replicas":[` + replica + `]},{"serverId":"notes","replicas":[` + failed + `]}]}`

@@ -190,14 +190,14 @@ func (d *demo) startNode(ctx context.Context, id store.NodeID) error {
 	return nil
 }
 
-// waitReady waits until every coordinator routes to every node.
+// waitReady waits until every coordinator routes to every node and lists what its servers offer.
 func (d *demo) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, demoReady, failed("the nodes of the demo did not register within %s; --log-level info tells more", demoReady))
 	defer cancel()
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for {
-		if d.ready() {
+		if d.ready(ctx) {
 			return nil
 		}
 		select {
@@ -208,17 +208,17 @@ func (d *demo) waitReady(ctx context.Context) error {
 	}
 }
 
-// ready says whether every coordinator knows every node with its servers, and every node has
-// heard that it is registered.
-func (d *demo) ready() bool {
+// ready says whether every coordinator knows every node with its servers, and what these offer,
+// which comes a moment later; and whether every node has heard that it is registered.
+func (d *demo) ready(ctx context.Context) bool {
 	for _, n := range d.nodes {
 		if !n.lease.Fresh() {
 			return false
 		}
 	}
 	for _, c := range d.coordinators {
-		nodes := c.watcher.Snapshot().Nodes
-		if c.carrier.router.Load() == nil || len(nodes) < demoNodes {
+		nodes, carrying := c.watcher.Snapshot().Nodes, c.carrier.router.Load()
+		if carrying == nil || len(nodes) < demoNodes {
 			return false
 		}
 		for _, n := range nodes {
@@ -227,6 +227,9 @@ func (d *demo) ready() bool {
 					return false
 				}
 			}
+		}
+		if len(carrying.Unread(ctx)) > 0 {
+			return false
 		}
 	}
 	return true

@@ -2,13 +2,24 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mcphub-go/mcphub/store"
 )
 
 var (
@@ -199,5 +210,87 @@ func TestDemoOnATakenPort(t *testing.T) {
 	}
 	if got := command(t, nil, "", "demo", "--port", "70000"); got.code != exitUsage {
 		t.Errorf("--port 70000 = %+v", got)
+	}
+}
+
+// elsewhere is a listener that is reached through something at another address.
+type elsewhere struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (l elsewhere) Addr() net.Addr { return l.addr }
+
+// nodesKnown says whether every coordinator knows every node with its servers.
+func (d *demo) nodesKnown() bool {
+	for _, c := range d.coordinators {
+		nodes := c.watcher.Snapshot().Nodes
+		for i := range nodes {
+			if slices.ContainsFunc(nodes[i].Servers, func(s store.Server) bool { return s.Status != store.ServerReady }) {
+				return false
+			}
+		}
+		if len(nodes) < demoNodes {
+			return false
+		}
+	}
+	return true
+}
+
+// A node says which servers it has before it sends what they offer. The demo is ready when every
+// coordinator knows both, however long that takes.
+func TestDemoIsReadyWithItsLists(t *testing.T) {
+	l, err := listen(t.Context(), "127.0.0.1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held atomic.Int32
+	release := make(chan struct{})
+	to := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: l.Addr().String()})
+	pool := &http.Transport{}
+	to.Transport, to.ErrorLog = pool, slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // the demo stops in the midst of calls
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/cluster/catalogs" {
+			held.Add(1)
+			<-release
+		}
+		to.ServeHTTP(w, r)
+	}))
+	defer pool.CloseIdleConnections()
+	defer srv.Close()
+
+	d := &demo{log: slog.New(slog.DiscardHandler), front: elsewhere{l, srv.Listener.Addr()}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = d.start(ctx)
+	let := sync.OnceFunc(func() { close(release) })
+	defer func() {
+		let()
+		if err := d.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); held.Load() < demoNodes || !d.nodesKnown(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the nodes do not come, or do not send what their servers offer")
+		}
+	}
+	if d.ready(ctx) {
+		t.Error("the demo is ready before anybody knows what its servers offer")
+	}
+	let()
+	if err := d.waitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range d.coordinators {
+		got := command(t, []string{"MCPHUB_URL=http://" + c.cfg.Listener.Addr().String()}, "", "tools")
+		for _, tool := range []string{"counter-increment", "notes-add_note", "clock-"} {
+			if !strings.Contains(got.stdout, tool) {
+				t.Errorf("mcphub tools at %s = %+v, want %s", c.cfg.ID, got, tool)
+			}
+		}
 	}
 }

@@ -104,7 +104,7 @@ func (a *app) printMoves(moves []router.Move) error {
 	for _, m := range moves {
 		what := "stays"
 		switch {
-		case m.Moves && m.To == "":
+		case m.To == "":
 			what = "has nowhere to go"
 		case m.Moves:
 			what = "moves to " + string(m.To)

@@ -16,7 +16,7 @@ func TestExplainTables(t *testing.T) {
 			{"nodeId":"node-9","change":"with","moves":false,"to":"node-1","rule":"binding","share":0.25,"reason":"a session stays where it is"}]}}`
 	h.answers["GET /api/cluster/explain?key=new&prefer=node-3&server=memory"] = `{"success":true,"data":{
 		"server":"memory","existing":false,"rule":"none","choice":"","reason":"no node can take the session; the candidates say why","candidates":[],
-		"moves":[{"nodeId":"node-1","change":"without","moves":true,"to":"","rule":"none","share":1}]}}`
+		"moves":[{"nodeId":"node-1","change":"without","moves":false,"to":"","rule":"none","share":1}]}}`
 	for name, args := range map[string][]string{
 		"explain":     {"explain", "abc", "--server", "memory", "--without", "node-1", "--without", "node-2", "--with", "node-9"},
 		"explain_new": {"explain", "--key", "new", "--server", "memory", "--prefer", "node-3"},

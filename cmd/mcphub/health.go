@@ -42,7 +42,7 @@ func (a *app) healthCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&url, "url", "", "`address` to ask; default: this machine at $HOST and $PORT, else http://127.0.0.1:3000")
-	cmd.Flags().BoolVar(&ready, "ready", false, "ask a coordinator whether it is ready to take requests")
+	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it is ready: a coordinator for requests, a node for sessions")
 	return cmd
 }
 

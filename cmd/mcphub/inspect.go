@@ -63,6 +63,9 @@ type replicaAnswer struct {
 	Sessions int      `json:"sessions"`
 	Error    string   `json:"error"`
 	Stderr   []string `json:"stderr"`
+	// Of servers with a process for each session.
+	Processes    int `json:"processes"`
+	MaxProcesses int `json:"maxProcesses"`
 }
 
 type sessionAnswer struct {
@@ -213,10 +216,14 @@ func (a *app) serversCommand() *cobra.Command {
 	return cmd
 }
 
-var replicaHead = []string{"SERVER", "NODE", "STATUS", "TOOLS", "SESSIONS", "WEIGHT", "NODE URL"}
+var replicaHead = []string{"SERVER", "NODE", "STATUS", "TOOLS", "SESSIONS", "PROCESSES", "WEIGHT", "NODE URL"}
 
 func (t *table) addReplica(r replicaAnswer) {
-	t.add(r.ServerID, r.NodeID, r.Status, r.Tools, r.Sessions, r.Weight, r.NodeURL)
+	processes := ""
+	if r.MaxProcesses > 0 {
+		processes = fmt.Sprintf("%d of %d", r.Processes, r.MaxProcesses)
+	}
+	t.add(r.ServerID, r.NodeID, r.Status, r.Tools, r.Sessions, processes, r.Weight, r.NodeURL)
 }
 
 func (a *app) printServers(servers []serverAnswer) error {

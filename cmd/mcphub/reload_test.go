@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -67,6 +68,24 @@ func TestTheFirstServerMayComeLater(t *testing.T) {
 	callPID(t, url)
 }
 
+// A coordinator that was started without servers gets its node with the first one, and keeps it.
+func TestACoordinatorGetsItsFirstServer(t *testing.T) {
+	const cluster = `"systemConfig": {"cluster": {"enabled": true, "mode": "coordinator"}}`
+	file := writeSettings(t, "{"+cluster+"}")
+	r := start(t, nil, "--config", file, "--host", "127.0.0.1", "--port", "0")
+	url := r.url(t)
+	rewrite(t, file, "{"+childServers(t)+", "+cluster+"}")
+	r.until(t, "the server", func() bool { return strings.Contains(toolsOf(t, url), "child-pid") })
+	pid := callPID(t, url)
+	rewrite(t, file, "{"+cluster+"}")
+	r.until(t, "the end of the server", func() bool { return toolsOf(t, url) == "" || syscall.Kill(pid, 0) != nil })
+	rewrite(t, file, "{"+childServers(t)+", "+cluster+"}")
+	r.until(t, "the server again", func() bool { return strings.Contains(toolsOf(t, url), "child-pid") })
+	if n := strings.Count(r.stderr.String(), "starting servers"); n != 1 {
+		t.Errorf("a node was started %d times, want once", n)
+	}
+}
+
 func TestNewGroupsAndKeysHoldAtOnce(t *testing.T) {
 	const settings = `{%s, "groups": [{"name": %q, "servers": ["child"]}],
 		"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": %q}}}`
@@ -115,7 +134,10 @@ func TestWhatNeedsARestartIsSaidAndABadFileChangesNothing(t *testing.T) {
 // What was refused is not believed to hold: the next change of the file tries again.
 func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 	old := &config.Settings{}
-	r := &reloader{service: &service{log: slog.New(slog.DiscardHandler)}, current: old} // no node, so no servers
+	r := &reloader{
+		service: &service{log: slog.New(slog.DiscardHandler), settings: old}, current: old,
+		setServers: func([]config.Server) error { return errors.New("refused") },
+	}
 	next := &config.Settings{Servers: []config.Server{{Name: "a"}}, NameSeparator: "__"}
 	r.apply(next)
 	if len(r.current.Servers) != 0 || r.current.NameSeparator != "__" {
@@ -123,5 +145,33 @@ func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
 	}
 	if !r.current.Changes(next).Servers {
 		t.Error("the same servers would not be tried again")
+	}
+}
+
+// That a restart is needed is said when that changes, and not once more when the key is given its
+// running value again.
+func TestARestartIsAskedForOnce(t *testing.T) {
+	var log strings.Builder
+	running := &config.Settings{NameSeparator: "-"}
+	r := &reloader{
+		service: &service{log: slog.New(slog.NewTextHandler(&log, nil)), settings: running}, current: running,
+		setServers: func([]config.Server) error { return nil },
+	}
+	for _, step := range []struct {
+		separator string
+		servers   []config.Server
+		says      string
+	}{
+		{"__", nil, "NEED A RESTART"},
+		{"__", []config.Server{{Name: "a"}}, ""},
+		{"-", nil, "no restart is needed any more"},
+		{"-", []config.Server{{Name: "a"}}, ""},
+		{".", nil, "NEED A RESTART"},
+	} {
+		log.Reset()
+		r.apply(&config.Settings{NameSeparator: step.separator, Servers: step.servers})
+		if got := log.String(); step.says != "" && !strings.Contains(got, step.says) || step.says == "" && strings.Contains(strings.ToLower(got), "restart") {
+			t.Errorf("separator %q: the log says %q, want %q", step.separator, got, step.says)
+		}
 	}
 }

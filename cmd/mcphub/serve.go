@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -111,7 +112,7 @@ func (s *service) serveNode(ctx context.Context) error {
 	if len(s.settings.Servers) == 0 {
 		s.log.Warn("mcpServers is empty: this node has nothing to offer")
 	}
-	watching := s.watchSettings(ctx, nil, w)
+	watching := s.watchSettings(ctx, nil, w.setServers)
 	err = untilOver(ctx, w.parts()...)
 	_ = watching.stop() // what it could fail with is logged
 	s.log.Info("stopping")
@@ -121,13 +122,26 @@ func (s *service) serveNode(ctx context.Context) error {
 	return ended(err)
 }
 
-// serveCoordinator is the modes standalone and coordinator: a coordinator and, where there are
+// gcPercent is how far a coordinator lets its heap grow between two collections. What lives in it is
+// small and what a call leaves behind is not: at Go's own 100 it collects ten times a second under
+// load (docs/performance.md).
+const gcPercent = 200
+
+// collectLessOften sets gcPercent, unless GOGC in the environment says something.
+func collectLessOften(getenv func(string) string) {
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
+// serveCoordinator is the modes standalone and coordinator: a coordinator and, once there are
 // servers to run, a node beside it.
 func (s *service) serveCoordinator(ctx context.Context) (err error) {
 	l, err := listen(ctx, s.host, s.port)
 	if err != nil {
 		return err
 	}
+	collectLessOften(s.app.getenv)
 	redisURL := s.settings.Cluster.Redis.URL.Reveal()
 	embedded := redisURL == ""
 	if embedded {
@@ -152,33 +166,31 @@ func (s *service) serveCoordinator(ctx context.Context) (err error) {
 		return err
 	}
 	defer cfg.Gauges.close(s.log)
-	// Standalone has its node from the start, since servers may come with the next settings.
-	withNode := len(s.settings.Servers) > 0 || s.settings.Mode == config.Standalone
-	if withNode {
-		if cfg.Private, err = listen(ctx, "127.0.0.1", 0); err != nil {
-			_ = l.Close() // nothing has used it
-			return err
-		}
+	if cfg.Private, err = listen(ctx, "127.0.0.1", 0); err != nil {
+		_ = l.Close() // nothing has used it
+		return err
 	}
 	c, err := startCoordinator(ctx, cfg, s.log)
 	if err != nil {
 		return err
 	}
 	s.announce(l.Addr().String(), "coordinator", cfg.ID, "redis", s.redisInWords(embedded), "admin", s.adminInWords())
-	var w *worker
 	if len(s.settings.Servers) == 0 && s.settings.Mode == config.Standalone {
 		s.log.Warn("mcpServers is empty: there is nothing to offer to clients; write servers into the settings file, it is watched", "settings", cmp.Or(s.settings.Path, config.DefaultPath))
 	}
-	if withNode {
-		w, err = s.startLocalNode(ctx, urlOf(cfg.Private), embedded, cfg.Gauges)
+	local := newBeside(ctx, func(servers []config.Server) (*worker, error) {
+		return s.startLocalNode(ctx, servers, urlOf(cfg.Private), embedded, cfg.Gauges)
+	})
+	if len(s.settings.Servers) > 0 || s.settings.Mode == config.Standalone {
+		err = local.begin(s.settings.Servers)
 	}
 	if err == nil {
-		watching := s.watchSettings(ctx, c, w)
-		err = untilOver(ctx, append(c.parts(), w.parts()...)...)
+		watching := s.watchSettings(ctx, c, local.setServers)
+		err = untilOver(ctx, append(c.parts(), local.life)...)
 		_ = watching.stop() // what it could fail with is logged
 	}
 	s.log.Info("stopping")
-	for _, stop := range []func() error{c.stopServing, w.stop, c.stop} {
+	for _, stop := range []func() error{c.stopServing, local.stop, c.stop} {
 		if e := stop(); err == nil {
 			err = e
 		}
@@ -220,7 +232,7 @@ func (s *service) adminInWords() string {
 }
 
 // startLocalNode starts the node beside a coordinator. It registers like any other.
-func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, embedded bool, g *gauges) (*worker, error) {
+func (s *service) startLocalNode(ctx context.Context, servers []config.Server, coordinatorURL string, embedded bool, g *gauges) (*worker, error) {
 	shared := s.settings.Cluster.Redis.URL.Reveal()
 	if embedded {
 		shared = ""
@@ -235,7 +247,7 @@ func (s *service) startLocalNode(ctx context.Context, coordinatorURL string, emb
 	}
 	cfg := s.worker(store.NodeID(cmp.Or(s.settings.Cluster.Node.ID, madeUpName())))
 	cfg.Listener, cfg.CoordinatorURL, cfg.URL = l, coordinatorURL, addr.baseURL(l)
-	cfg.Gauges, cfg.Shown = g, true
+	cfg.Servers, cfg.Gauges, cfg.Shown = serverConfigs(servers), g, true
 	if !embedded {
 		cfg.LameDuck = lameDuck // other coordinators may call it
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -387,5 +388,17 @@ func TestCoordinatorOfAFleetLeavesInOrder(t *testing.T) {
 	callPID(t, url)
 	if code := r.wait(t); code != exitOK {
 		t.Errorf("exit %d", code)
+	}
+}
+
+func TestGOGCInTheEnvironmentWins(t *testing.T) {
+	before := debug.SetGCPercent(150)
+	defer debug.SetGCPercent(before)
+	for said, want := range map[string]int{"150": 150, "": gcPercent} {
+		debug.SetGCPercent(150)
+		collectLessOften(func(string) string { return said })
+		if got := debug.SetGCPercent(150); got != want {
+			t.Errorf("with GOGC=%q the heap grows by %d %%, want %d", said, got, want)
+		}
 	}
 }

@@ -3,9 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/mcphub-go/mcphub/heartbeat"
@@ -73,7 +73,7 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	drain := cmp.Or(cfg.DrainTimeout, nodeDrain)
 	nodeCfg := node.Config{
 		ID: cfg.ID, Instance: newInstance(), Secret: cfg.Secret, Version: ourVersion(), Servers: cfg.Servers, Environ: cfg.Environ,
-		SessionTimeout: cfg.SessionTimeout, DrainTimeout: drain, Member: &member,
+		SessionTimeout: cfg.SessionTimeout, DrainTimeout: drain, Member: &member, Host: hostOf(cfg.URL),
 	}
 	if err := nodeCfg.Validate(); err != nil {
 		_ = cfg.Listener.Close() // nothing has used it
@@ -113,26 +113,14 @@ func startWorker(ctx context.Context, cfg workerConfig, log *slog.Logger) (*work
 	return w, nil
 }
 
-// parts are those whose end is the end of the worker; a nil worker has none.
+// parts are those whose end is the end of the worker.
 func (w *worker) parts() []*part {
-	if w == nil {
-		return nil
-	}
 	return []*part{w.http, w.run, w.beat}
 }
 
-// errNoNode says that the process was started without servers, and so without a node.
-var errNoNode = errors.New("this process was started without mcpServers and runs no node: restart it")
-
 // setServers makes the node run what new settings say; servers whose settings are as before keep
 // their processes and sessions. It does not wait for starts. After an error nothing has changed.
-func (w *worker) setServers(servers []config.Server) error { // also of nil, which can run none
-	if w == nil {
-		if len(servers) == 0 {
-			return nil
-		}
-		return errNoNode
-	}
+func (w *worker) setServers(servers []config.Server) error {
 	return w.node.SetServers(serverConfigs(servers))
 }
 
@@ -170,4 +158,13 @@ func serverConfigs(servers []config.Server) []node.ServerConfig {
 		})
 	}
 	return out
+}
+
+// hostOf is the host of a URL that was checked already; empty for none.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"testing"
@@ -65,14 +64,4 @@ func TestWorkerTakesNewServersWhileItRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	offers()
-}
-
-func TestProcessWithoutANodeTakesNoServers(t *testing.T) {
-	var none *worker
-	if err := none.setServers(nil); err != nil {
-		t.Errorf("setServers(nil) = %v, want nil", err)
-	}
-	if err := none.setServers([]config.Server{{Name: "a"}}); !errors.Is(err, errNoNode) {
-		t.Errorf("setServers() = %v, want errNoNode", err)
-	}
 }

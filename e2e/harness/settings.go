@@ -23,6 +23,7 @@ type Server struct {
 	Warm          int    `json:"warm,omitempty"`
 	IdleTimeoutMS int    `json:"idleTimeoutMs,omitempty"`
 	StartTimeout  int    `json:"startTimeout,omitempty"`
+	CallTimeout   int    `json:"callTimeout,omitempty"`
 }
 
 // Servers is mcpServers.

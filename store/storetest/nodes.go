@@ -170,6 +170,7 @@ var nodeCases = []testCase{
 			"catalog": func() { n.Servers[0].Catalog = store.DigestOf([]byte("new")) },
 			"weight":  func() { n.Weight = 5 },
 			"limit":   func() { srv.MaxProcesses = 17 },
+			"start":   func() { srv.StartSeconds = 31 },
 			"prompts": func() { srv.Prompts, srv.Resources, srv.Templates = 7, 8, 9 },
 			"version": func() { n.Version = "2.0.0" },
 		} {

@@ -54,7 +54,7 @@ func node(id store.NodeID, instance store.Instance) store.Node {
 		Servers: []store.Server{
 			{
 				ID: "time", Status: store.ServerReady, Transport: "stdio", Catalog: store.DigestOf([]byte("time")), Tools: 2, Sessions: 3, InFlight: 1, Weight: 1,
-				Prompts: 4, Resources: 5, Templates: 6, Isolation: "session", MaxProcesses: 16, Processes: 4, Spares: 1, Full: true,
+				Prompts: 4, Resources: 5, Templates: 6, Isolation: "session", MaxProcesses: 16, StartSeconds: 30, Processes: 4, Spares: 1, Full: true,
 			},
 			{ID: "db", Status: store.ServerFailed, Transport: "stdio", Error: "exit status 1", Stderr: []string{"no such host", "bye \"x\""}, Weight: 1},
 		},

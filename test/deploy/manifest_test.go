@@ -151,7 +151,7 @@ func checkProbes(t *testing.T, o object, pod map[string]any) {
 	if at(c, "readinessProbe") == nil || at(c, "livenessProbe") == nil {
 		t.Errorf("%s: has no probes", o)
 	}
-	if componentOf(o) == "coordinator" {
+	if part := componentOf(o); part == "coordinator" || part == "node" {
 		for probe, path := range map[string]string{"readinessProbe": "/ready", "livenessProbe": "/health", "startupProbe": "/health"} {
 			if got := at(c, probe, "httpGet", "path"); got != path {
 				t.Errorf("%s: %s asks %v, want %s", o, probe, got, path)
