@@ -175,19 +175,23 @@ func (f *follower) end(err error) error {
 	case errors.Is(err, errStreamLost) && f.last.node.call:
 		f.lost()
 	case f.headSent:
-	case errors.Is(err, errLeaving), errors.Is(err, errStreamLost):
-		e := f.r.noReplica(f.server, reasonUnreachable)
-		e.Data.(*verdict).TraceID = traceID(f.req.Header)
-		return e
+	case errors.Is(err, errLeaving):
+		return f.traced(stopping(f.server))
+	case errors.Is(err, errStreamLost):
+		return f.traced(f.r.noReplica(f.server, reasonUnreachable))
 	case isOther:
 		f.answer(other)
 	case isOwn:
-		if v, ok := own.Data.(*verdict); ok {
-			v.TraceID = traceID(f.req.Header)
-		}
-		return own
+		return f.traced(own)
 	}
 	return nil
+}
+
+func (f *follower) traced(e *Error) *Error {
+	if v, ok := e.Data.(*verdict); ok {
+		v.TraceID = traceID(f.req.Header)
+	}
+	return e
 }
 
 // answer passes on an answer that is no stream.
