@@ -47,6 +47,9 @@ func (s *Server) carry(c echo.Context, m *measured) error {
 	}
 	m.asks(&req)
 	s.stick(r, &req)
+	if isBatch(req.Body) {
+		return s.carryBatch(c, req)
+	}
 	return s.deps.Carrier.Carry(r.Context(), c.Response(), req)
 }
 
