@@ -78,7 +78,7 @@ var errClientGone = errors.New("the client has gone")
 
 func (f *follower) run(ctx context.Context) error {
 	call := f.last.node.call
-	ctx, done := f.r.keepOpen(ctx, f.s, !call)
+	ctx, done := f.r.keepOpen(ctx, f.req, f.s, !call)
 	defer done()
 	if call && f.r.cfg.NoSticky {
 		return f.end(f.search(ctx))
