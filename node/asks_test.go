@@ -476,6 +476,33 @@ func TestRequestWithoutAStreamIsRefusedInTime(t *testing.T) {
 	})
 }
 
+// A stream whose client is away is none, until it is back.
+func TestRequestOnAStreamThatNobodyReadsIsRefusedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, nil)
+		a, b := p.user("a", everything), p.user("b", everything)
+		for i, u := range []*user{a, b} {
+			c, err := u.try(tool("1", "work", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rd := c.unfold(true)
+			heard(u.session, rd)
+			u.streams.detach(rd)
+			p.link.receive(fmt.Appendf(nil, elicitation, fmt.Sprint(5+i)), c)
+		}
+		p.got()
+		back := b.streams.all[streamKey{callStream, 1}]
+		b.streams.attach(back, 1)
+		if got := heard(b.session, back.reader); len(got) != 1 {
+			t.Errorf("the client that came back was asked %q", got)
+		}
+		time.Sleep(askStreamTime + time.Second)
+		p.link.sweep()
+		want(t, "the server", p.got(), `{"jsonrpc":"2.0","id":5,"error":{"code":-32000,"message":"no answer: the client has no stream open`)
+	})
+}
+
 func TestParkedRequestsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t, nil)

@@ -49,8 +49,9 @@ type call struct {
 	answer []byte
 	err    error // instead of an answer: certainly not executed
 	done   bool
-	deaf   bool   // nobody reads any more, or can
-	abort  func() // ends the upstream's own work for the call
+	deaf   bool          // nobody reads any more, or can
+	retry  time.Duration // see suggestRetry; 0 for not suggested
+	abort  func()        // ends the upstream's own work for the call
 	wake   chan struct{}
 }
 
@@ -142,6 +143,8 @@ func (c *call) unfold(primed bool) *reader {
 	if c.done {
 		t.write(c.stream, c.message(c.answer, c.err), true)
 		c.answer, c.err = nil, nil
+	} else if c.retry > 0 {
+		t.yield(c.stream, c.retry)
 	}
 	return r
 }
@@ -155,6 +158,8 @@ func (c *call) suggestRetry(d time.Duration) {
 	defer c.mu.Unlock()
 	if c.stream != nil {
 		c.ses.streams.yield(c.stream, d)
+	} else {
+		c.retry = d // for when it is one
 	}
 }
 

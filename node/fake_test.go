@@ -147,6 +147,10 @@ func (s *fakeServer) handle(m *fakeMessage, line []byte) {
 		} else {
 			s.asked <- m.Result
 		}
+	case "notifications/initialized", "notifications/roots/list_changed":
+		if os.Getenv("FAKE_ROOTS") != "" {
+			s.raw(`{"jsonrpc":"2.0","id":"roots","method":"roots/list"}`)
+		}
 	case "initialize":
 		for path := os.Getenv("FAKE_GATE"); path != ""; time.Sleep(5 * time.Millisecond) {
 			if _, err := os.Stat(path); err == nil {

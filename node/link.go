@@ -101,7 +101,8 @@ type link struct {
 	joined   bool     // it was not the only one
 	unasked  bool     // the server has logged, or told progress, after it had answered
 
-	posts []message // what the node itself has to say, see reply
+	announced map[string][]byte // the last change of each list
+	posts     []message         // what the node itself has to say, see reply
 
 	asks map[askKey]*question // requests of the server's that wait for clients
 	// Which session has what the server (tasks, elicitations) or a client (clientTasks) has made.
@@ -119,7 +120,7 @@ func newLink(node store.NodeID, name string, lim *Config, log *slog.Logger, stat
 		node: node, name: name, lim: lim, log: log, stats: stats, fence: fence, epoch: time.Now(),
 		gone: make(chan struct{}), relist: make(chan struct{}, 1),
 		queued: make(chan struct{}, 1), gate: make(chan struct{}, 1),
-		calls: map[int64]*call{}, asks: map[askKey]*question{},
+		calls: map[int64]*call{}, announced: map[string][]byte{}, asks: map[askKey]*question{},
 		tasks: owners{most: maxTasks}, clientTasks: owners{most: maxTasks}, elicitations: owners{most: maxElicitations},
 		sessions: map[string]*session{}, subs: map[string]map[*session]struct{}{},
 	}

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -14,19 +16,19 @@ func (l *link) notified(f *wire.Frame, via *call) {
 		l.progressed(f, via)
 	case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
 		l.changed()
-		l.mu.Lock()
-		all := make([]*session, 0, len(l.sessions))
-		for _, ses := range l.sessions {
-			all = append(all, ses)
-		}
-		l.mu.Unlock()
-		l.tellAll(all, f)
+		l.announce(f)
 	case "notifications/resources/updated":
 		uri, _ := wire.Unquote(valueAt(f, "params", "uri"))
 		l.mu.Lock()
 		all := l.subscribers(uri)
 		l.mu.Unlock()
-		l.tellAll(all, f)
+		if len(all) == 0 {
+			l.stats.droppedNotifications.Add(1)
+		}
+		frame := append([]byte(nil), f.Raw...)
+		for _, ses := range all {
+			l.tellOrDrop(ses, nil, frame)
+		}
 	case "notifications/cancelled":
 		l.takenBack(f, via)
 	case "notifications/elicitation/complete":
@@ -36,21 +38,26 @@ func (l *link) notified(f *wire.Frame, via *call) {
 	}
 }
 
+// announce tells every session of a change. A session that has not been told of the one before,
+// for want of a stream, is told of this one instead.
+func (l *link) announce(f *wire.Frame) {
+	frame := append([]byte(nil), f.Raw...)
+	l.mu.Lock()
+	before := l.announced[f.Method]
+	l.announced[f.Method] = frame
+	all := slices.Collect(maps.Values(l.sessions))
+	l.mu.Unlock()
+	for _, ses := range all {
+		if before != nil {
+			ses.streams.withdraw(before)
+		}
+		l.tellOrDrop(ses, nil, frame)
+	}
+}
+
 func valueAt(f *wire.Frame, path ...string) []byte {
 	at, _ := f.Lookup(path...)
 	return at.Of(f.Raw)
-}
-
-// tellAll tells several sessions the same. It belongs to no call.
-func (l *link) tellAll(all []*session, f *wire.Frame) {
-	if len(all) == 0 {
-		l.stats.droppedNotifications.Add(1)
-		return
-	}
-	frame := append([]byte(nil), f.Raw...)
-	for _, ses := range all {
-		l.tellOrDrop(ses, nil, frame)
-	}
 }
 
 // tellOrDrop is tell for what need not arrive.
@@ -77,10 +84,7 @@ func (l *link) subscribers(uri string) []*session {
 		}
 		whole = whole[:i]
 	}
-	all := make([]*session, 0, len(found))
-	for ses := range found {
-		all = append(all, ses)
-	}
+	all := slices.Collect(maps.Keys(found))
 	if len(all) == 0 && l.alone && l.first != nil && !l.first.ended {
 		all = append(all, l.first)
 	}

@@ -70,11 +70,24 @@ func (t *streams) tell(frame []byte) bool {
 }
 
 // withdraw takes a message back that tell was given, and reports false if it does not wait for
-// a stream any more.
+// a stream, or for the reader of one, any more.
 func (t *streams) withdraw(frame []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, e := range t.waiting.events {
+	if t.withdrawFrom(&t.waiting, frame) {
+		return true
+	}
+	for _, st := range t.all {
+		if st.reader == nil && t.withdrawFrom(st, frame) {
+			return true
+		}
+	}
+	return false
+}
+
+// withdrawFrom takes a message back from a stream nobody reads. t.mu is held.
+func (t *streams) withdrawFrom(st *stream, frame []byte) bool {
+	for _, e := range st.events[st.from(st.taken):] {
 		if len(frame) > 0 && len(e.frame) > 0 && &e.frame[0] == &frame[0] {
 			t.drop(e)
 			return true

@@ -286,11 +286,7 @@ func (c *call) giveUp(f *failure) error {
 // noReplica is the answer to a message that has certainly not run and can run nowhere now.
 func (r *Router) noReplica(server store.ServerID, reason string) *Error {
 	if r.leaving() {
-		return &Error{
-			Err: ErrNoReplica, Code: wire.CodeNotExecuted, RetryAfter: time.Second,
-			Message: "Not executed: this part of the hub is stopping; send the message again, another part serves it",
-			Data:    &verdict{Outcome: "not_executed", Reason: reasonShutdown, Server: string(server), Retryable: true},
-		}
+		return stopping(server)
 	}
 	msg := "Not executed: no node can take calls for server " + string(server) + " at the moment; try again shortly"
 	if why := r.whyAway(server); why != "" {
@@ -300,6 +296,15 @@ func (r *Router) noReplica(server store.ServerID, reason string) *Error {
 		Err: ErrNoReplica, Code: wire.CodeNotExecuted, Message: msg,
 		Data:       &verdict{Outcome: "not_executed", Reason: reason, Server: string(server), Retryable: true},
 		RetryAfter: time.Second,
+	}
+}
+
+// stopping is noReplica of a coordinator that stops.
+func stopping(server store.ServerID) *Error {
+	return &Error{
+		Err: ErrNoReplica, Code: wire.CodeNotExecuted, RetryAfter: time.Second,
+		Message: "Not executed: this part of the hub is stopping; send the message again, another part serves it",
+		Data:    &verdict{Outcome: "not_executed", Reason: reasonShutdown, Server: string(server), Retryable: true},
 	}
 }
 

@@ -78,7 +78,7 @@ var errClientGone = errors.New("the client has gone")
 
 func (f *follower) run(ctx context.Context) error {
 	call := f.last.node.call
-	ctx, done := f.r.keepOpen(ctx, f.s, !call)
+	ctx, done := f.r.keepOpen(ctx, f.req, f.s, !call)
 	defer done()
 	if call && f.r.cfg.NoSticky {
 		return f.end(f.search(ctx))
@@ -175,19 +175,23 @@ func (f *follower) end(err error) error {
 	case errors.Is(err, errStreamLost) && f.last.node.call:
 		f.lost()
 	case f.headSent:
-	case errors.Is(err, errLeaving), errors.Is(err, errStreamLost):
-		e := f.r.noReplica(f.server, reasonUnreachable)
-		e.Data.(*verdict).TraceID = traceID(f.req.Header)
-		return e
+	case errors.Is(err, errLeaving):
+		return f.traced(stopping(f.server))
+	case errors.Is(err, errStreamLost):
+		return f.traced(f.r.noReplica(f.server, reasonUnreachable))
 	case isOther:
 		f.answer(other)
 	case isOwn:
-		if v, ok := own.Data.(*verdict); ok {
-			v.TraceID = traceID(f.req.Header)
-		}
-		return own
+		return f.traced(own)
 	}
 	return nil
+}
+
+func (f *follower) traced(e *Error) *Error {
+	if v, ok := e.Data.(*verdict); ok {
+		v.TraceID = traceID(f.req.Header)
+	}
+	return e
 }
 
 // answer passes on an answer that is no stream.

@@ -324,7 +324,10 @@ func TestEndStreams(t *testing.T) {
 	reads(t, call, callNews)
 	r.EndStreams()
 	ends(t, own, string(comeBack))
-	fails(t, do(r, Request{Scope: testServer, SessionID: session, HTTPMethod: http.MethodGet}), ErrNoReplica)
+	e := fails(t, do(r, Request{Scope: testServer, SessionID: session, HTTPMethod: http.MethodGet}), ErrNoReplica)
+	if v := e.Data.(*verdict); v.Reason != reasonShutdown || v.TraceID == "" || e.RetryAfter == 0 {
+		t.Errorf("refused with %s", e.Frame())
+	}
 	if s := r.Stats(); s.OpenStreams != 1 {
 		t.Errorf("stats = %+v", s)
 	}
@@ -419,6 +422,20 @@ func TestResumeCallWithoutAffinity(t *testing.T) {
 	if body, err := io.ReadAll(listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw").Body); err != nil || !strings.Contains(string(body), "stream_lost") {
 		t.Errorf("%q, %v", body, err)
 	}
+}
+
+// Without affinity a session listens where it was placed first, and is opened elsewhere if need be.
+func TestGetWithoutAffinity(t *testing.T) {
+	w := newWorld(t, 2, 0)
+	r := w.router(w.store, func(c *Config) { c.NoSticky = true })
+	r.tapPause = time.Millisecond
+	session, home := begin(t, r, testServer)
+	w.node(home).setStream(scripts(openEnded(event1)))
+	w.other(home).setStream(scripts(openEnded(elsewhere)))
+	resp := listen(t.Context(), t, front(t, r, testServer), session, "")
+	reads(t, resp, event1)
+	w.node(home).kill()
+	reads(t, resp, elsewhere)
 }
 
 // A POST whose stream breaks off between its node and the coordinator loses nothing.

@@ -182,7 +182,9 @@ func (h *hop) send(ctx context.Context, nodeURL string, out *outgoing) (*answer,
 		out.span.End()
 		return nil, err
 	}
-	h.cfg.Meter.Upstream(string(out.server), time.Since(begun))
+	if out.method != http.MethodGet { // a stream answers nothing
+		h.cfg.Meter.Upstream(string(out.server), time.Since(begun))
+	}
 	out.span.SetInt("http.response.status_code", a.status)
 	out.span.Set("mcphub.refused", a.refused)
 	a.span = out.span

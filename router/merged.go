@@ -75,7 +75,7 @@ func (r *Router) merge(ctx context.Context, w http.ResponseWriter, req *Request,
 	if m.v, err = r.viewOf(req, nil); err != nil {
 		return err
 	}
-	ctx, done := r.keepOpen(ctx, s, true)
+	ctx, done := r.keepOpen(ctx, req, s, true)
 	defer done()
 	if errors.Is(context.Cause(ctx), errLeaving) {
 		return r.noStream()
@@ -177,7 +177,10 @@ func (o *lookout) pause() time.Duration {
 func (m *merger) review(ctx context.Context) error {
 	req := *m.req
 	if req.Relimit != nil {
-		req.Limit = req.Relimit()
+		var ok bool
+		if req.Limit, ok = req.Relimit(); !ok {
+			return unknownSession(nil)
+		}
 	}
 	v, err := m.r.viewOf(&req, nil)
 	if err != nil {

@@ -383,7 +383,7 @@ func TestMergedStreamIsKeptAlive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ev.Data != nil && len(ev.Data) > 0 {
+		if len(ev.Data) > 0 {
 			t.Fatalf("got %q, want comments", ev.Raw)
 		}
 	}
@@ -411,10 +411,10 @@ func TestMergedStreamKeepsToTheView(t *testing.T) {
 	front := frontFor(t, func(w http.ResponseWriter, req *http.Request) error {
 		return r.Carry(req.Context(), w, Request{
 			HTTPMethod: req.Method, SessionID: req.Header.Get(wire.HeaderSession), Header: req.Header, Limit: limitTo("a", "a-b"),
-			Relimit: func() *Limit {
+			Relimit: func() (*Limit, bool) {
 				mu.Lock()
 				defer mu.Unlock()
-				return limit
+				return limit, limit != nil
 			},
 		})
 	})
@@ -435,4 +435,10 @@ func TestMergedStreamKeepsToTheView(t *testing.T) {
 	a.say("a", news("2"))
 	ab.say("a-b", news("3"))
 	e.hears(news("3"))
+	mu.Lock()
+	limit = nil // the key was taken away
+	mu.Unlock()
+	if got := e.next(); got != "error: EOF" {
+		t.Errorf("without the key: %q", got)
+	}
 }

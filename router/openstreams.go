@@ -16,13 +16,15 @@ type openStreams struct {
 type openStream struct {
 	s   *session
 	own bool                    // it is none of a call, whose response somebody waits for
+	may func() (*Limit, bool)   // see Request.Relimit; may be nil
 	end context.CancelCauseFunc // ends what the stream is made of
 }
 
 // keepOpen counts a stream that a client has opened with GET, and keeps its session alive until
-// done is called. An own stream's context ends with errLeaving once EndStreams was called.
-func (r *Router) keepOpen(ctx context.Context, s *session, own bool) (_ context.Context, done func()) {
-	o := &openStream{s: s, own: own}
+// done is called. An own stream's context ends with errLeaving once EndStreams was called, and each
+// one's once its client may not use the endpoint any more.
+func (r *Router) keepOpen(ctx context.Context, req *Request, s *session, own bool) (_ context.Context, done func()) {
+	o := &openStream{s: s, own: own, may: req.Relimit}
 	ctx, o.end = context.WithCancelCause(ctx)
 	open := &r.gets
 	open.mu.Lock()
@@ -65,11 +67,17 @@ func (r *Router) EndStreams() {
 }
 
 // useOpen marks the sessions with open streams as used: to be silent for hours is what such a
-// stream is for.
+// stream is for. It ends those of clients whose key was taken away.
 func (r *Router) useOpen() {
 	r.gets.mu.Lock()
 	defer r.gets.mu.Unlock()
 	for o := range r.gets.all {
+		if o.may != nil {
+			if _, ok := o.may(); !ok {
+				o.end(unknownSession(nil))
+				continue
+			}
+		}
 		o.s.mu.Lock()
 		o.s.seen = time.Now()
 		o.s.mu.Unlock()

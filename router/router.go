@@ -222,8 +222,10 @@ type Request struct {
 	Scope string
 	// Limit is what the client's key may use; nil means everything.
 	Limit *Limit
-	// Relimit, if set, is what it may use now, for a stream that outlasts a change of that.
-	Relimit func() *Limit
+	// Relimit, if set, is what it may use by now, for a stream that outlasts a change of that. False
+	// ends the stream: the client may not use the endpoint any more. It is called now and then, from
+	// any goroutine, until Carry returns.
+	Relimit func() (*Limit, bool)
 	// Prefer is the node that a cookie or a header of the client named; empty for none. It may be
 	// anything: it is only ever compared with nodes that could be chosen anyway. Where the
 	// session already sits it does not matter, and without StrategyCookie or StrategyHeader it is

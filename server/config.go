@@ -51,6 +51,8 @@ type Config struct {
 
 	// MaxBody is the greatest body of an MCP request, in bytes. Zero means 4 MiB.
 	MaxBody int64
+	// MaxBatch is how many messages a batch may have. Zero means 50. Setting: limits.maxBatch.
+	MaxBatch int
 	// MaxHeld is the most that the bodies in hand may take together, in bytes. Zero means 256 MiB.
 	MaxHeld int64
 	// BodyTime is the longest time that a body may take. Zero means 30 s.
@@ -111,8 +113,13 @@ func (c Config) withDefaults() Config {
 	c.Strategy = cmp.Or(c.Strategy, router.StrategyHash)
 	c.CookieName = cmp.Or(c.CookieName, "MCPHUB_NODE")
 	c.HeaderName = cmp.Or(c.HeaderName, "X-MCPHub-Node")
-	if c.MaxFollowers <= 0 {
-		c.MaxFollowers = 100
+	for _, n := range []struct {
+		at  *int
+		def int
+	}{{&c.MaxFollowers, 100}, {&c.MaxBatch, 50}} {
+		if *n.at <= 0 {
+			*n.at = n.def
+		}
 	}
 	for _, n := range []struct {
 		at  *int64

@@ -47,6 +47,9 @@ func (s *Server) carry(c echo.Context, m *measured) error {
 	}
 	m.asks(&req)
 	s.stick(r, &req)
+	if isBatch(req.Body) {
+		return s.carryBatch(c, req)
+	}
 	return s.deps.Carrier.Carry(r.Context(), c.Response(), req)
 }
 
@@ -73,7 +76,13 @@ func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
 	if p := checkSessionID(req.SessionID); p != nil {
 		return p
 	}
-	return s.checkScope(r.Context(), req, key)
+	if p := s.checkScope(r.Context(), req, key); p != nil {
+		return p
+	}
+	if r.Method == http.MethodGet {
+		req.Relimit = s.relimit(r, req.Scope, req.Subject)
+	}
+	return nil
 }
 
 func checkMedia(h http.Header) *problem {

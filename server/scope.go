@@ -37,6 +37,25 @@ func (s *Server) checkScope(ctx context.Context, req *router.Request, key *clien
 	return s.scopeOfNew(req, key)
 }
 
+// relimit says what the client of a stream may use by now: keys and groups change while it is open.
+func (s *Server) relimit(r *http.Request, scope, subject string) func() (*router.Limit, bool) {
+	return func() (*router.Limit, bool) {
+		key, p := s.access.Load().client(r)
+		if p != nil || key.subject != subject {
+			return nil, false
+		}
+		name, isGroup := strings.CutPrefix(scope, store.ScopeGroup)
+		switch {
+		case scope == "":
+			return key.limit(s.deps.Groups), true
+		case isGroup:
+			g, found := s.deps.Groups.Group(name)
+			return nil, found && key.mayGroup(g)
+		}
+		return nil, key.mayServer(store.ServerID(scope))
+	}
+}
+
 // scopeOfNew finds the scope of a request without a session, which begins one.
 func (s *Server) scopeOfNew(req *router.Request, key *clientKey) *problem {
 	name := req.Scope

@@ -51,6 +51,15 @@ func (c *carrier) ParseToken(text string) (router.Token, error) {
 	return r.ParseToken(text)
 }
 
+// Revision tells the protocol revision of a session.
+func (c *carrier) Revision(ctx context.Context, req router.Request) (string, error) {
+	r := c.router.Load()
+	if r == nil {
+		return "", errNoKey()
+	}
+	return r.Revision(ctx, req)
+}
+
 // Explain implements server.Explainer.
 func (c *carrier) Explain(ctx context.Context, req router.ExplainRequest) (router.Explanation, error) {
 	r := c.router.Load()

@@ -10,8 +10,8 @@ import (
 // decoded or copied: the frame's Raw is raw itself, which must not change while it is in use.
 //
 // Every refusal is a *FrameError. Refused are: what is not JSON (RFC 8259) or not UTF-8,
-// with a byte order mark, or followed by more than white space; arrays, as batches are not
-// supported yet; what exceeds lim; duplicate keys, at every level unless lim.Lenient, then
+// with a byte order mark, or followed by more than white space; arrays, for batches are taken
+// apart before; what exceeds lim; duplicate keys, at every level unless lim.Lenient, then
 // only in the envelope; an envelope key that another parser could take for jsonrpc, id,
 // method, params, result or error (other case, escapes, NUL); a jsonrpc other than "2.0"; an id that
 // is not a string or number (MCP allows no null, except in an error response, where it may
@@ -98,7 +98,7 @@ func (s *scanner) message() error {
 	switch s.b[s.pos] {
 	case '{':
 	case '[':
-		return refuse(s.pos, "batches are not supported yet: send each message on its own")
+		return refuse(s.pos, "want one message: an object, not a batch")
 	default:
 		if err := s.value(); err != nil {
 			return err
