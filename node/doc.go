@@ -37,11 +37,17 @@
 //     bytes. Messages make room, the oldest first, and are counted; an answer stays while its
 //     call is open, and until newer ones need the room after that. A client that reads too
 //     slowly is cut off, and costs nobody else a message.
-//   - No session gets another's answer or progress. Log messages on a shared stream name no
-//     call: they are given to a session only while the server works for no other, and from a
-//     server that has been heard to speak of calls after answering them, only to a session that
-//     has always been alone. What that does not settle is dropped and counted. The first thing
-//     a server says so late can still reach another session that is alone at work just then.
+//   - No session gets another's answer, progress or task, and whose any other message is, is
+//     never guessed. Requests and log messages on a shared stream name no call: they are given
+//     to a session only while the server works for no other, and from a server that has been
+//     heard to speak of calls after answering them, only to a session that has always been
+//     alone. What that does not settle is refused, or dropped and counted. The first thing a
+//     server says so late can still reach another session that is alone at work just then.
+//   - A request of a server's is given to one client at most, which has declared what it needs,
+//     under an id of the node's own, and has exactly one end: the client's answer, byte for byte
+//     but for the id; the server's own cancellation; or an error in its place, when what it was
+//     part of is over or the client cannot be reached, of which the client is told. While it
+//     waits nothing runs for it, and its call and session live on.
 //   - Whoever reads from a server waits for nobody: neither for a slow client nor for the
 //     server to read.
 //   - Servers change while the node runs (SetServers), and those whose settings are as before
@@ -51,7 +57,8 @@
 // # A session's life
 //
 // initialize makes a session known under the id its coordinator gave it, and is answered with
-// the server's own InitializeResult. What one session sets at a server shared by many, a log
+// the server's own InitializeResult. What the client says there that it can do decides what its
+// server may ask of it; to servers that are met before their clients the node declares all. What one session sets at a server shared by many, a log
 // level or a subscription, is kept per session and sent on as the least that serves all.
 // DELETE, the idle timeout or the loss of the server end it. While one of its streams is read it
 // is not idle. Its own streams end with it, and before that when the node, or the server on it,
