@@ -35,6 +35,10 @@ import (
 //	<p>:coordinator:<id>         hash    ttl          id, address, version, mode, keyPrint, ready, started, sessions, inFlight,
 //	                                                  joined, seen
 //	<p>:coordinators             zset    longest ttl  coordinator id → expiry
+//	<p>:sse:{<id>}:<sid>         hash    ttl          a stream of HTTP+SSE at a coordinator: coordinator; waiting and bytes of
+//	                                                  what lies in the inbox for it
+//	<p>:inbox:{<id>}             stream  5 min        session, id, body: messages for streams of a coordinator
+//	<p>:inboxsize:{<id>}         int     5 min        bytes in it
 //	<p>:{groups}:all             hash    none         group → JSON: name, description, servers, updated
 //	<p>:{groups}:rev             int     none         grows with every change of a group, as {nodes}:rev does; absent = never had one
 //	<p>:events                   stream  none         kind, node, server, session, coordinator, text; about 1000 entries
@@ -64,11 +68,17 @@ func (k keys) init(d initDigest) string            { return k.prefix + ":init:" 
 func (k keys) sessionIndex(shard int) string       { return fmt.Sprintf("%s:sessions:%02x", k.prefix, shard) }
 func (k keys) coordinator(id CoordinatorID) string { return k.prefix + ":coordinator:" + string(id) }
 func (k keys) coordinators() string                { return k.prefix + ":coordinators" }
+func (k keys) inbox(id CoordinatorID) string       { return k.prefix + ":inbox:{" + string(id) + "}" }
+func (k keys) inboxSize(id CoordinatorID) string   { return k.prefix + ":inboxsize:{" + string(id) + "}" }
 func (k keys) groups() string                      { return k.prefix + ":{groups}:all" }
 func (k keys) groupsRev() string                   { return k.prefix + ":{groups}:rev" }
 func (k keys) events() string                      { return k.prefix + ":events" }
 func (k keys) fleetKey() string                    { return k.prefix + ":fleetkey" }
 func (k keys) notify() string                      { return k.prefix + ":notify" }
+
+func (k keys) stream(at CoordinatorID, id SessionID) string {
+	return k.prefix + ":sse:{" + string(at) + "}:" + string(id)
+}
 
 // checkPrefix refuses a prefix that would break the hash tags or the reading by people.
 func checkPrefix(p string) error {

@@ -31,6 +31,8 @@ var (
 	initKeep            = script("init_keep")            // CreateSession
 	coordinatorPut      = script("coordinator_put")      // PutCoordinator
 	coordinatorList     = script("coordinator_list")     // PutCoordinator
+	inboxPush           = script("inbox_push")           // PushInbox
+	inboxAck            = script("inbox_ack")            // AckInbox
 	groupPut            = script("group_put")            // PutGroup
 	groupDelete         = script("group_delete")         // DeleteGroup
 	groupRestore        = script("group_restore")        // RestoreGroups
