@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 )
 
@@ -75,6 +77,9 @@ func runFake() {
 		select {}
 	case "sdk":
 		runSDKServer()
+		return
+	case "sdk asking":
+		_ = newAskingServer().Run(context.Background(), &mcp.StdioTransport{})
 		return
 	case "mute":
 		select {}
