@@ -131,16 +131,17 @@ func (s *sseUpstream) taken(c *call, res *http.Response) {
 // worked on keeps its place, since the server can speak of it on the stream.
 func (s *sseUpstream) rejected(c *call, res *http.Response) {
 	body := readError(res)
-	if forgotten(res.StatusCode, body) {
-		if c.ses == nil {
-			s.link.refuse(c, fmt.Errorf("%w: %w", errTurnedAway, &statusError{res.StatusCode}))
-			return
-		}
-		s.suspect()
+	turnedAway := forgotten(res.StatusCode, body)
+	if turnedAway && c.ses == nil {
+		s.link.refuse(c, fmt.Errorf("%w: %w", errTurnedAway, &statusError{res.StatusCode}))
+		return
 	}
 	s.link.rejected(c, res.StatusCode, body)
 	if res.StatusCode < http.StatusInternalServerError {
 		s.link.release(c)
+	}
+	if turnedAway { // last: the ping may lose the link at once, and the call with it
+		s.suspect()
 	}
 }
 
