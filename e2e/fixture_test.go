@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,16 +27,23 @@ const (
 	toolExecutions    = "executions"    // how often a key was noted down
 )
 
-// ledger is where all fixtures of a test note down what they execute.
+// ledgers is the folder of the ledgers. It stays until all tests are done: a fixture that notes
+// something down between two subtests has to find it.
+var ledgers = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "mcphub-e2e-ledger-") })
+
+// ledger is where all fixtures of a test note down what they execute. A subtest uses its test's.
 func ledger(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Join(os.TempDir(), "mcphub-e2e-ledger-"+strconv.Itoa(os.Getpid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := ledgers()
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	whole, _, _ := strings.Cut(t.Name(), "/") // a subtest uses its test's fleet
-	return filepath.Join(dir, whole)
+	whole, _, sub := strings.Cut(t.Name(), "/")
+	file := filepath.Join(dir, whole)
+	if !sub {
+		t.Cleanup(func() { _ = os.Remove(file) }) // it may be that nothing was noted down
+	}
+	return file
 }
 
 // fixtureNode is a node with two fixtures that tell its name: "fixture" is a process that

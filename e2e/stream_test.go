@@ -221,7 +221,7 @@ func checkCancel(t *testing.T, first, second *harness.Session, prefix, id string
 		err   error
 	}
 	done := make(chan outcome, 1)
-	key := "cancel-" + first.ID[:24] + strings.Trim(id, `"`)
+	key := strings.ReplaceAll(t.Name(), `"`, "")
 	go func() {
 		r, err := first.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"%s%s","arguments":{"key":%q,"ms":120000}}}`, id, prefix, toolBlock, key))
 		done <- outcome{r, err}
