@@ -3,12 +3,14 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -21,6 +23,8 @@ type Session struct {
 	Version string // MCP-Protocol-Version
 	Header  http.Header
 	Init    []byte // the answer to initialize
+	// Capabilities is what initialize declares, as JSON; empty means none.
+	Capabilities string
 
 	client *http.Client
 	next   int
@@ -52,7 +56,8 @@ func MustOpen(t T, url string) *Session {
 
 // Initialize does the handshake under a protocol version.
 func (s *Session) Initialize(ctx context.Context, version string) error {
-	r, err := s.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":%q,"capabilities":{},"clientInfo":{"name":"e2e","version":"1"}}}`, version))
+	r, err := s.Post(ctx, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":%q,"capabilities":%s,"clientInfo":{"name":"e2e","version":"1"}}}`,
+		version, cmp.Or(s.Capabilities, "{}")))
 	if err != nil {
 		return err
 	}
@@ -123,6 +128,30 @@ func (s *Session) request(ctx context.Context, method string, frame []byte) (*ht
 	return req, nil
 }
 
+// Via is the same session as seen from another base URL, with connections of its own.
+func (s *Session) Via(base string) *Session {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		panic(err) // cannot happen: it was used
+	}
+	other := NewSession(base + u.Path)
+	other.ID, other.Version, other.Header = s.ID, s.Version, s.Header.Clone()
+	return other
+}
+
+// Listen opens a stream by GET, after the event lastID unless that is empty, and returns once
+// the header of the answer is there.
+func (s *Session) Listen(ctx context.Context, lastID string) (*Stream, error) {
+	req, err := s.request(ctx, http.MethodGet, nil)
+	if err != nil {
+		return nil, err
+	}
+	if lastID != "" {
+		req.Header.Set("Last-Event-Id", lastID)
+	}
+	return s.open(req)
+}
+
 // Post sends one frame and reads the whole answer, whatever its status.
 func (s *Session) Post(ctx context.Context, frame []byte) (*Reply, error) {
 	st, err := s.Stream(ctx, http.MethodPost, frame)
@@ -184,11 +213,21 @@ func (s *Session) Stream(ctx context.Context, method string, frame []byte) (*Str
 	if err != nil {
 		return nil, err
 	}
+	return s.open(req)
+}
+
+func (s *Session) open(req *http.Request) (*Stream, error) {
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	return &Stream{Status: resp.StatusCode, Header: resp.Header, body: resp.Body, r: bufio.NewReader(resp.Body)}, nil
+}
+
+// Rest reads an answer that is no stream of events to its end, and ends it.
+func (st *Stream) Rest() ([]byte, error) {
+	defer st.Close()
+	return io.ReadAll(st.r)
 }
 
 // Close ends the stream.

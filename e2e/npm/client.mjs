@@ -6,6 +6,7 @@
 // stdin is one of
 //
 //   {"op":"call","name":…,"arguments":{…}}   {"op":"tools"}      {"op":"ping"}       {"op":"close"}
+//   {"op":"calls","n":…,"name":…,"arguments":{…}}   (n at once; the texts)
 //   {"op":"prompts"}     {"op":"prompt","name":…,"arguments":{…}}
 //   {"op":"resources"}   {"op":"templates"}   {"op":"read","uri":…}
 //   {"op":"complete","ref":{…},"argument":{…}}   {"op":"instructions"}
@@ -16,7 +17,7 @@
 import { createInterface } from 'node:readline';
 
 const say = (v) => process.stdout.write(JSON.stringify(v) + '\n');
-const failure = (e) => ({ error: String(e?.message ?? e), code: e?.code, data: e?.data });
+const failure = (e) => ({ error: String(e?.message ?? e), code: Number.isInteger(e?.code) ? e.code : undefined, data: e?.data });
 
 let logs = [];
 const onLog = (n) => void logs.push(n.params);
@@ -53,6 +54,8 @@ const ops = {
   ping: () => client.ping(),
   call: async ({ name, arguments: args = {} }, progress) =>
     call({ name, arguments: args }, { onprogress: (p) => progress.push(p) }),
+  calls: async ({ n, name, arguments: args = {} }) =>
+    (await Promise.all(Array.from({ length: n }, () => call({ name, arguments: args })))).map((r) => r.content[0].text),
   close: async () => {
     await transport.terminateSession();
     await client.close();
