@@ -82,13 +82,9 @@ func (ses *session) askNumber(id []byte) (n int64, mine, ok bool) {
 	if len(id) < incLen+5 || id[0] != '"' || string(id[incLen+1:incLen+3]) != ".r" || id[len(id)-1] != '"' {
 		return 0, false, false
 	}
-	for _, c := range id[1 : incLen+1] {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-			return 0, false, false
-		}
-	}
+	inc := string(id[1 : incLen+1])
 	n, ok = ourID(id[incLen+3 : len(id)-1])
-	return n, string(id[1:incLen+1]) == ses.inc, ok
+	return n, inc == ses.inc, ok && isInc(inc)
 }
 
 // asked takes a request of the server's: ping is answered, everything else goes to a client or

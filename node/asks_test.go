@@ -744,6 +744,27 @@ func TestEveryRequestGetsExactlyOneEnd(t *testing.T) {
 	}
 }
 
+// What clients answer to is read in the one way in which it is written.
+func FuzzAskNumber(f *testing.F) {
+	ses := &session{inc: "0az9k2m4"}
+	for _, id := range []string{`"0az9k2m4.r1"`, `"0az9k2m4.r12"`, `"other123.r1"`, `"0az9k2m4.r01"`, `"0az9k2m4.r"`, `1`, `null`, `""`, `"0az9k2m4.r999999999999999999"`} {
+		f.Add([]byte(id))
+	}
+	f.Fuzz(func(t *testing.T, id []byte) {
+		n, mine, ok := ses.askNumber(id)
+		if !ok {
+			return
+		}
+		if !isInc(string(id[1 : incLen+1])) {
+			t.Errorf("%q is taken for an id of ours", id)
+		}
+		q := question{ses: &session{inc: string(id[1 : incLen+1])}, n: n}
+		if again := string(q.id()); again != string(id) || mine != (q.ses.inc == ses.inc) {
+			t.Errorf("%q is read as number %d, mine %v, which is written %s", id, n, mine, again)
+		}
+	})
+}
+
 // anyCall is the id of an open call, or of none.
 func anyCall(u *user) string {
 	for id := range u.calls {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
@@ -465,4 +466,20 @@ func TestWhatServersAreToldThatClientsCan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The server may end the stream of a call before the node has made one of the client's answer.
+func TestHintToComeBackIsKeptUntilThereIsAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, nil)
+		a := p.user("a", `{}`)
+		c, err := a.try(tool("1", "x", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.suggestRetry(50 * time.Millisecond)
+		if got := a.streams.take(c.unfold(true)); !got.over || got.retry != 50*time.Millisecond {
+			t.Errorf("the reader is to end: %v, and to come back after %s", got.over, got.retry)
+		}
+	})
 }

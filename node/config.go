@@ -156,8 +156,10 @@ type ServerConfig struct {
 // safe for concurrent use.
 type Builtin interface {
 	// Handle answers one message of a session; for a notification the answer is ignored. The
-	// session is empty for the node's own messages. Notifications that belong to the message
-	// go through emit, before Handle returns. ctx ends when the message is cancelled or the
+	// session is empty for the node's own messages. Notifications that belong to the message,
+	// and requests to its client, go through emit, before Handle returns; a client's answer
+	// comes as a message of the session, under the id of the request, which need not differ from
+	// those in other sessions. ctx ends when the message is cancelled or the
 	// node stops. frame is the callee's to keep.
 	Handle(ctx context.Context, session string, frame []byte, emit func([]byte)) []byte
 	// Forget ends a session.

@@ -203,11 +203,13 @@ func (l *link) answered(f *wire.Frame, via *call) {
 		c.outcome.Store(int32(telemetry.OutcomeError))
 	}
 	var answer []byte
-	if f.ID.IsZero() {
+	if edits := l.ownTasks(f, c); edits != nil {
+		answer = wire.Splice(f.Raw, append(edits, wire.Edit{Span: f.ID, New: c.id})...)
+	} else if f.ID.IsZero() {
 		answer = append([]byte(`{"jsonrpc":"2.0","id":`), c.id...)
 		answer = append(append(append(answer, `,"error":`...), f.ErrorBytes()...), '}')
 	} else {
-		answer = wire.Splice(f.Raw, append(l.ownTasks(f, c), wire.Edit{Span: f.ID, New: c.id})...)
+		answer = wire.ReplaceID(*f, c.id)
 	}
 	l.remember(f, c)
 	if !l.settle(c, answer, nil) {
