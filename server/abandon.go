@@ -22,6 +22,7 @@ type streamer interface {
 // endStreams ends what clients only listen to: waiting for that would be in vain, and balancers
 // know by now where to send those who come back.
 func (s *Server) endStreams() {
+	s.legacy.end()
 	if c, ok := s.deps.Carrier.(streamer); ok {
 		c.EndStreams()
 	}

@@ -86,9 +86,13 @@ func badMethods() []badCase {
 		badCase{"GET register", request("GET", "/api/cluster/register", ""), 405, "Allow"},
 		badCase{"PUT session", request("PUT", "/api/cluster/sessions/"+string(sidOne), ""), 405, "Allow"},
 		badCase{"POST health", post("/health", "{}"), 405, "Allow"},
-		badCase{"legacy stream", request("GET", "/sse", "", "Accept: text/event-stream"), 404, "/mcp"},
-		badCase{"legacy stream of a server", request("GET", "/sse/everything", ""), 404, "/mcp"},
-		badCase{"legacy message", post("/messages?sessionId=1", ping), 404, "/mcp"},
+		badCase{"POST to a stream", post("/sse", ping), 405, "GET"},
+		badCase{"GET of messages", request("GET", "/messages", ""), 405, "POST"},
+		badCase{"SSE of JSON", request("GET", "/sse", "", "Accept: application/json"), 406, "text/event-stream"},
+		badCase{"SSE of an unknown server", request("GET", "/sse/nobody", ""), 404, "nobody"},
+		badCase{"a message without a sessionId", post("/messages", ping), 404, "GET /sse"},
+		badCase{"a message for a made-up sessionId", post("/messages?sessionId=1", ping), 404, "GET /sse"},
+		badCase{"a message that is no JSON by its type", request("POST", "/messages?sessionId=1", ping, "Content-Type: text/plain"), 415, "application/json"},
 	)
 }
 

@@ -53,6 +53,14 @@ type Config struct {
 	MaxBody int64
 	// MaxBatch is how many messages a batch may have. Zero means 50. Setting: limits.maxBatch.
 	MaxBatch int
+	// MaxStreamsPerSession, MaxStreamsPerKey and MaxStreams are how many streams a session, a client
+	// and all clients together may have open at this replica. Clients without a key are told apart
+	// by their address. Zeros mean 8, 10000 and 20000. Settings: limits.maxStreamsPerSession,
+	// limits.maxStreamsPerKey, limits.maxStreams.
+	MaxStreamsPerSession, MaxStreamsPerKey, MaxStreams int
+	// AbsoluteEndpoint has the HTTP+SSE transport name a whole URL to post to, as the Host of the
+	// request has it, and not just the path. Setting: routing.sseEndpoint.
+	AbsoluteEndpoint bool
 	// MaxHeld is the most that the bodies in hand may take together, in bytes. Zero means 256 MiB.
 	MaxHeld int64
 	// BodyTime is the longest time that a body may take. Zero means 30 s.
@@ -73,8 +81,8 @@ type Config struct {
 	EventPoll time.Duration
 	// KeepAlive is the time between signs of life in a stream of events. Zero means 15 s.
 	KeepAlive time.Duration
-	// FollowStall is how long one who follows may take to accept a piece of the stream. Zero
-	// means 30 s.
+	// FollowStall is how long one who follows, or the client of a batch or of HTTP+SSE, may take to
+	// accept a piece of the stream. Zero means 30 s.
 	FollowStall time.Duration
 
 	// StartWait is the longest time that connections wait at the start for this replica to learn
@@ -116,7 +124,7 @@ func (c Config) withDefaults() Config {
 	for _, n := range []struct {
 		at  *int
 		def int
-	}{{&c.MaxFollowers, 100}, {&c.MaxBatch, 50}} {
+	}{{&c.MaxFollowers, 100}, {&c.MaxBatch, 50}, {&c.MaxStreamsPerSession, 8}, {&c.MaxStreamsPerKey, 10_000}, {&c.MaxStreams, 20_000}} {
 		if *n.at <= 0 {
 			*n.at = n.def
 		}

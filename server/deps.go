@@ -17,6 +17,10 @@ type Carrier interface {
 	Carry(ctx context.Context, w http.ResponseWriter, req router.Request) error
 	EndSession(ctx context.Context, id store.SessionID) error
 	ParseToken(text string) (router.Token, error)
+	// NewStream makes the sessionId of a stream of HTTP+SSE that this replica has; ParseStream
+	// takes apart that of any replica, or returns router.ErrToken.
+	NewStream(subject string) (router.StreamToken, error)
+	ParseStream(text string) (router.StreamToken, error)
 }
 
 // readier is a Carrier that is not able to carry from the beginning.
@@ -93,6 +97,9 @@ type Deps struct {
 	Fleet     Fleet
 	Registrar Registrar
 	Store     Store
+	// Inboxes may be nil; then streams of HTTP+SSE take only what is posted to the replica that has
+	// them.
+	Inboxes Inboxes
 	// Web gets GET and HEAD of every path that is not of MCP, REST or a probe, from whoever
 	// may make management calls.
 	Web http.Handler

@@ -162,7 +162,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 			h.Add("WWW-Authenticate", c)
 		}
 	}
-	if p.status == http.StatusServiceUnavailable {
+	if p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests {
 		seconds := max(p.retry, retryAfter).Round(time.Second) / time.Second
 		h.Set("Retry-After", strconv.Itoa(int(seconds)))
 	}
@@ -230,4 +230,9 @@ func tame(s string) string {
 }
 
 // isMCP says whether the path is one where answers are JSON-RPC messages.
-func isMCP(path string) bool { return path == "/mcp" || strings.HasPrefix(path, "/mcp/") }
+func isMCP(path string) bool {
+	return path == "/mcp" || strings.HasPrefix(path, "/mcp/") || isSSE(path) || path == pathMessages
+}
+
+// isSSE says whether the path is one at which streams of HTTP+SSE are opened.
+func isSSE(path string) bool { return path == pathSSE || strings.HasPrefix(path, pathSSE+"/") }

@@ -28,6 +28,7 @@ type inner struct {
 	header   http.Header
 	status   int
 	buf      []byte
+	last     string        // id of the last event
 	answered bool          // the response has been handed on
 	accepted chan struct{} // closed once the head is written, or there will be none
 	once     sync.Once
@@ -112,6 +113,9 @@ func (in *inner) FlushError() error {
 			break // the rest is no whole event yet
 		}
 		whole += len(ev.Raw)
+		if ev.HasID {
+			in.last = ev.ID
+		}
 		if len(ev.Data) == 0 || (ev.Name != "" && ev.Name != "message") {
 			continue
 		}

@@ -168,6 +168,23 @@ func (a *access) client(r *http.Request) (*clientKey, *problem) {
 		message: "a bearer key is needed: Authorization: Bearer <key>"}
 }
 
+// named is the key with the name that k had when it was shown, which may have other limits and
+// another value by now, or nil if there is none any more.
+func (a *access) named(k *clientKey) *clientKey {
+	if !a.keyed {
+		if k.subject == "" {
+			return anyone
+		}
+		return nil
+	}
+	for _, key := range a.keys {
+		if key.subject == k.subject {
+			return key
+		}
+	}
+	return nil
+}
+
 // shownKey is the digest of the key in Authorization.
 func shownKey(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	scheme, key, ok := strings.Cut(r.Header.Get("Authorization"), " ")

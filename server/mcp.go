@@ -34,7 +34,8 @@ func (s *Server) carry(c echo.Context, m *measured) error {
 	r := c.Request()
 	s.allowOrigin(c.Response(), r)
 	req := router.Request{HTTPMethod: r.Method, Header: r.Header, SessionID: r.Header.Get(wire.HeaderSession), Scope: c.Param("server")}
-	if p := s.checkMCP(r, &req); p != nil {
+	key, p := s.checkMCP(r, &req)
+	if p != nil {
 		return p
 	}
 	if r.Method == http.MethodPost {
@@ -47,6 +48,19 @@ func (s *Server) carry(c echo.Context, m *measured) error {
 	}
 	m.asks(&req)
 	s.stick(r, &req)
+	if r.Method == http.MethodGet {
+		leave, p := s.take(clientName(r, key), req.SessionID)
+		if p != nil {
+			return p
+		}
+		defer leave()
+		req.Relimit = s.relimit(func() *clientKey {
+			if now, p := s.access.Load().client(r); p == nil && now.subject == key.subject {
+				return now
+			}
+			return nil
+		}, req.Scope)
+	}
 	if isBatch(req.Body) {
 		return s.carryBatch(c, req)
 	}
@@ -55,10 +69,10 @@ func (s *Server) carry(c echo.Context, m *measured) error {
 
 // checkMCP checks everything that can be known of a request before its body is read, cheapest
 // and most telling first. It fills in the subject, the limit and what the scope's name means.
-func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
+func (s *Server) checkMCP(r *http.Request, req *router.Request) (*clientKey, *problem) {
 	key, p := s.access.Load().client(r)
 	if p != nil {
-		return p
+		return nil, p
 	}
 	req.Subject = key.subject
 	switch r.Method {
@@ -67,30 +81,21 @@ func (s *Server) checkMCP(r *http.Request, req *router.Request) *problem {
 	case http.MethodGet:
 		p = checkStream(r, req)
 	}
-	if p != nil {
-		return p
+	if p == nil {
+		p = checkVersion(r.Header.Get(wire.HeaderVersion))
 	}
-	if p := checkVersion(r.Header.Get(wire.HeaderVersion)); p != nil {
-		return p
+	if p == nil {
+		p = checkSessionID(req.SessionID)
 	}
-	if p := checkSessionID(req.SessionID); p != nil {
-		return p
+	if p == nil {
+		p = s.checkScope(r.Context(), req, key)
 	}
-	if p := s.checkScope(r.Context(), req, key); p != nil {
-		return p
-	}
-	if r.Method == http.MethodGet {
-		req.Relimit = s.relimit(r, req.Scope, req.Subject)
-	}
-	return nil
+	return key, p
 }
 
 func checkMedia(h http.Header) *problem {
-	if t := h.Get("Content-Type"); !isJSON(t) {
-		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
-	}
-	if h.Get("Content-Encoding") != "" {
-		return refuse(http.StatusUnsupportedMediaType, "compressed bodies are not accepted: send none of Content-Encoding")
+	if p := checkContent(h); p != nil {
+		return p
 	}
 	if accept := h["Accept"]; len(accept) > 0 && !slices.ContainsFunc(accept, acceptsOurs) {
 		return refuse(http.StatusNotAcceptable, "the Accept header must allow application/json and text/event-stream")
@@ -98,19 +103,39 @@ func checkMedia(h http.Header) *problem {
 	return nil
 }
 
+// checkContent checks what is said of a body.
+func checkContent(h http.Header) *problem {
+	if t := h.Get("Content-Type"); !isJSON(t) {
+		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+	}
+	if h.Get("Content-Encoding") != "" {
+		return refuse(http.StatusUnsupportedMediaType, "compressed bodies are not accepted: send none of Content-Encoding")
+	}
+	return nil
+}
+
 // checkStream checks what only a GET has, and takes over after which event it is to go on.
 func checkStream(r *http.Request, req *router.Request) *problem {
-	switch {
-	case !acceptsStream(r.Header):
-		return refuse(http.StatusNotAcceptable, "the Accept header must allow text/event-stream: GET opens a stream of what servers say")
-	case r.ContentLength != 0:
-		return refuse(http.StatusBadRequest, "a GET has no body: messages are sent by POST")
-	case req.SessionID == "":
+	if p := checkListener(r); p != nil {
+		return p
+	}
+	if req.SessionID == "" {
 		return refuse(http.StatusBadRequest, "a stream belongs to a session: send initialize by POST first, and its answer's Mcp-Session-Id with every later request")
 	}
 	req.LastEvent = r.Header.Get(wire.HeaderLastEventID)
 	if len(req.LastEvent) > maxLastEvent || !visible(req.LastEvent) {
 		return refuse(http.StatusBadRequest, "the Last-Event-ID is none that this hub gives: want at most 4 KiB of visible ASCII")
+	}
+	return nil
+}
+
+// checkListener checks what every GET of a stream has.
+func checkListener(r *http.Request) *problem {
+	switch {
+	case !acceptsStream(r.Header):
+		return refuse(http.StatusNotAcceptable, "the Accept header must allow text/event-stream: GET opens a stream of what servers say")
+	case r.ContentLength != 0:
+		return refuse(http.StatusBadRequest, "a GET has no body: messages are sent by POST")
 	}
 	return nil
 }
@@ -205,13 +230,9 @@ func checkSessionID(id string) *problem {
 }
 
 // refuseMethod answers methods that mean nothing here.
-func (s *Server) refuseMethod(echo.Context) error {
-	return &problem{status: http.StatusMethodNotAllowed, message: "this endpoint takes GET, POST and DELETE", allow: allowMCP}
-}
-
-// refuseLegacy answers clients of MCP 2024-11-05.
-func (s *Server) refuseLegacy(echo.Context) error {
-	return refuse(http.StatusNotFound, "the HTTP+SSE transport of MCP 2024-11-05 is not offered yet: use Streamable HTTP at /mcp or /mcp/<server>")
+func (s *Server) refuseMethod(c echo.Context) error {
+	allow := allowedAt(c.Request().URL.Path)
+	return &problem{status: http.StatusMethodNotAllowed, message: "this endpoint takes " + allow, allow: allow}
 }
 
 // allowOrigin lets a page of an origin that the gate has passed read the answer.
@@ -231,10 +252,11 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 // servePreflight answers a browser that asks before it lets a page POST.
 func (s *Server) servePreflight(c echo.Context) error {
 	h, r := c.Response().Header(), c.Request()
-	h.Set("Allow", allowMCP)
+	allow := allowedAt(r.URL.Path)
+	h.Set("Allow", allow)
 	if _, ok := cross(r); ok {
 		s.allowOrigin(c.Response(), r)
-		h.Set("Access-Control-Allow-Methods", allowMCP)
+		h.Set("Access-Control-Allow-Methods", allow)
 		allowed := "Accept, Authorization, Content-Type, Last-Event-Id, Mcp-Method, Mcp-Name, " + wire.HeaderSession + ", " + wire.HeaderVersion
 		if s.cfg.Strategy == router.StrategyHeader {
 			allowed += ", " + s.cfg.HeaderName

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,7 @@ type fakeCarrier struct {
 	ended   []store.SessionID
 	carry   func(context.Context, http.ResponseWriter, router.Request) error
 	keys    *router.Keys
+	owner   store.CoordinatorID // of streams; empty means c1
 	endFail error
 	asleep  atomic.Bool // cannot carry yet
 	judge   bool        // answers for session ids that are not of the scope and subject as a router does
@@ -71,6 +73,14 @@ func (f *fakeCarrier) ParseToken(text string) (router.Token, error) {
 		return router.Token{}, &router.Error{Err: router.ErrUnavailable, Message: "not there yet"}
 	}
 	return f.keys.Parse(text)
+}
+
+func (f *fakeCarrier) NewStream(subject string) (router.StreamToken, error) {
+	return f.keys.MintStream(cmp.Or(f.owner, "c1"), subject)
+}
+
+func (f *fakeCarrier) ParseStream(text string) (router.StreamToken, error) {
+	return f.keys.ParseStream(text)
 }
 
 func (f *fakeCarrier) count() int {
@@ -454,7 +464,8 @@ func newServer(t testing.TB, cfg Config, web http.Handler) *rig {
 				Bindings: map[store.ServerID]store.Binding{"memory": {Node: "node-2", Epoch: 5}, "everything": {Node: "node-1", Epoch: 4}}},
 		}},
 	}
-	cfg.Coordinator, cfg.Mode, cfg.Version = "c1", "coordinator", "v1"
+	cfg.Coordinator, cfg.Mode, cfg.Version = cmp.Or(cfg.Coordinator, "c1"), "coordinator", "v1"
+	r.carrier.owner = cfg.Coordinator
 	r.Server = New(cfg, Deps{
 		Carrier: r.carrier, Fleet: r.fleet, Registrar: r.registrar, Store: r.store, Groups: r.groups, Explainer: r.explainer, Web: web,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

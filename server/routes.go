@@ -10,9 +10,22 @@ import (
 
 // Values of the Allow header.
 const (
-	allowAny = "GET, HEAD, POST, PUT, DELETE"
-	allowMCP = "GET, POST, DELETE"
+	allowAny      = "GET, HEAD, POST, PUT, DELETE"
+	allowMCP      = "GET, POST, DELETE"
+	allowSSE      = "GET"
+	allowMessages = "POST"
 )
+
+// allowedAt are the methods of a path of MCP.
+func allowedAt(path string) string {
+	switch {
+	case path == pathMessages:
+		return allowMessages
+	case isSSE(path):
+		return allowSSE
+	}
+	return allowMCP
+}
 
 // door says who may use a route.
 type door int
@@ -64,8 +77,17 @@ func (s *Server) routes() {
 			e.Add(method, path, s.refuseMethod)
 		}
 	}
-	for _, path := range []string{"/sse", "/sse/*", "/messages", "/messages/*", "/message"} {
-		e.Any(path, s.refuseLegacy)
+	for _, path := range []string{pathSSE, pathSSE + "/", pathSSE + "/:server"} {
+		e.GET(path, s.serveSSE)
+		e.OPTIONS(path, s.servePreflight)
+		for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodPut, http.MethodPatch} {
+			e.Add(method, path, s.refuseMethod)
+		}
+	}
+	e.POST(pathMessages, s.servePost)
+	e.OPTIONS(pathMessages, s.servePreflight)
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPut, http.MethodPatch} {
+		e.Add(method, pathMessages, s.refuseMethod)
 	}
 	for _, rt := range restRoutes() {
 		h := s.serveREST(rt)

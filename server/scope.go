@@ -38,10 +38,11 @@ func (s *Server) checkScope(ctx context.Context, req *router.Request, key *clien
 }
 
 // relimit says what the client of a stream may use by now: keys and groups change while it is open.
-func (s *Server) relimit(r *http.Request, scope, subject string) func() (*router.Limit, bool) {
+// current is its key by now, or nil.
+func (s *Server) relimit(current func() *clientKey, scope string) func() (*router.Limit, bool) {
 	return func() (*router.Limit, bool) {
-		key, p := s.access.Load().client(r)
-		if p != nil || key.subject != subject {
+		key := current()
+		if key == nil {
 			return nil, false
 		}
 		name, isGroup := strings.CutPrefix(scope, store.ScopeGroup)

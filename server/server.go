@@ -25,6 +25,8 @@ type Server struct {
 	access atomic.Pointer[access]
 	names  atomic.Pointer[names]
 	feed   *feed
+	legacy *legacy
+	seats  seats
 	api    []byte // the OpenAPI document
 
 	draining atomic.Bool
@@ -46,6 +48,7 @@ func New(cfg Config, deps Deps) *Server {
 		nodes: newBearer(cfg.ClusterSecret),
 		feed:  newFeed(deps.Store, cfg.EventPoll, cfg.MaxFollowers),
 	}
+	s.legacy = newLegacy(s)
 	s.access.Store(newAccess(cfg.Access, nil))
 	s.echo.HTTPErrorHandler = s.onError
 	s.routes()
@@ -99,7 +102,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	door := newLastly(l)
 	go func() { served <- srv.Serve(door) }()
-	defer s.feedFollowers(ctx)()
+	defer background(ctx, s.feed.run)()
+	defer background(context.WithoutCancel(ctx), s.legacy.run)()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -116,12 +120,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// feedFollowers hands out events until ctx ends or the function that it returns is called, which
-// waits for the end of it.
-func (s *Server) feedFollowers(ctx context.Context) (end func()) {
+// background runs f until ctx ends or the function that it returns is called, which waits for the
+// end of it.
+func background(ctx context.Context, f func(context.Context)) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); s.feed.run(ctx) }()
+	go func() { defer close(done); f(ctx) }()
 	return func() { cancel(); <-done }
 }
 

@@ -104,8 +104,8 @@ func (s *Store) PushInbox(ctx context.Context, owner CoordinatorID, m InboxMessa
 	return fmt.Errorf("%s: %w", op, ErrNotFound)
 }
 
-// AckInbox takes messages out of an inbox that Next has given. Those that are gone already are no
-// error. Errors: ErrInvalid, ErrUnavailable, after which any of them may be there still.
+// AckInbox takes messages out of an inbox that Next has given. Those that are gone already, or were
+// never in it, are no error. Errors: ErrInvalid, ErrUnavailable, after which any of them may be there still.
 func (s *Store) AckInbox(ctx context.Context, owner CoordinatorID, messages []InboxMessage) error {
 	const op = "take from inbox"
 	if err := checkCoordinator(owner); err != nil {
@@ -114,6 +114,9 @@ func (s *Store) AckInbox(ctx context.Context, owner CoordinatorID, messages []In
 	var order []SessionID
 	args := map[SessionID][]any{}
 	for _, m := range messages {
+		if m.entry == "" {
+			continue
+		}
 		if args[m.Session] == nil {
 			order = append(order, m.Session)
 			args[m.Session] = []any{string(m.Session)}

@@ -51,6 +51,24 @@ func (c *carrier) ParseToken(text string) (router.Token, error) {
 	return r.ParseToken(text)
 }
 
+// NewStream implements server.Carrier.
+func (c *carrier) NewStream(subject string) (router.StreamToken, error) {
+	r := c.router.Load()
+	if r == nil {
+		return router.StreamToken{}, errNoKey()
+	}
+	return r.NewStream(subject)
+}
+
+// ParseStream implements server.Carrier.
+func (c *carrier) ParseStream(text string) (router.StreamToken, error) {
+	r := c.router.Load()
+	if r == nil {
+		return router.StreamToken{}, errNoKey()
+	}
+	return r.ParseStream(text)
+}
+
 // Revision tells the protocol revision of a session.
 func (c *carrier) Revision(ctx context.Context, req router.Request) (string, error) {
 	r := c.router.Load()

@@ -95,7 +95,7 @@ func startCoordinator(ctx context.Context, cfg coordinatorConfig, log *slog.Logg
 	page := web.New(web.Config{Version: ourVersion(), CoordinatorID: string(cfg.ID), Mode: cfg.Mode}, reader{c}, log)
 	c.groups = router.NewGroups(groupsOf(cfg.Settings), c.store, cfg.ID, log)
 	c.front = server.New(front, server.Deps{
-		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Groups: c.groups, Explainer: c.carrier,
+		Carrier: c.carrier, Fleet: knownFleet{c.watcher, c.carrier}, Registrar: registrar, Store: c.store, Inboxes: c.store, Groups: c.groups, Explainer: c.carrier,
 		Web: page, Metrics: cfg.Gauges.registry.Handler(), Meter: c.meter, Tracer: cfg.Gauges.tracer, Log: log,
 	})
 	known := &fleetGauges{fleet: knownFleet{c.watcher, c.carrier}, store: c.store, stats: c.carrier.stats}
