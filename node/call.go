@@ -57,9 +57,11 @@ type call struct {
 
 // outcome is what a call has for whoever waits for it: once done, either an answer or the reason
 // why the call was certainly not executed. talks says that there are notifications to go before
-// it, for which the answer has to become a stream.
+// it, for which the answer has to become a stream; parts, that a client that knows streams which
+// end before the answer is to be told to come back for it.
 type outcome struct {
 	talks  bool
+	parts  bool
 	done   bool
 	answer []byte
 	err    error
@@ -158,9 +160,10 @@ func (c *call) suggestRetry(d time.Duration) {
 	defer c.mu.Unlock()
 	if c.stream != nil {
 		c.ses.streams.yield(c.stream, d)
-	} else {
-		c.retry = d // for when it is one
+		return
 	}
+	c.retry = d // for when it is one
+	c.nudge()
 }
 
 // fate is how the call ended, for the metrics; err is what finish was given.
@@ -189,7 +192,7 @@ func (c *call) nudge() {
 func (c *call) take() outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return outcome{talks: len(c.events) > 0, done: c.done, answer: c.answer, err: c.err}
+	return outcome{talks: len(c.events) > 0, parts: c.retry > 0 && !c.done, done: c.done, answer: c.answer, err: c.err}
 }
 
 // hangUp says that nobody waits any more, and nobody can come back for the answer. The call goes

@@ -394,31 +394,59 @@ func TestConnectionFoundDeadLosesNoCall(t *testing.T) {
 	}
 }
 
+// A server that ends a call's stream before there is anything on it is asked for the rest. Its
+// client comes back for it too, if it knows such ends.
 func TestStreamClosedEarlyIsTakenUpAgain(t *testing.T) {
-	f := newFakeHTTP(t)
-	var id json.RawMessage
-	f.tool = func(w http.ResponseWriter, r *http.Request) {
-		m := messageOf(t, r)
-		f.set(func() { id = m.ID })
-		w.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(w, "id: e1\nretry: 10\ndata:\n\n")
-	}
-	f.stream = func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Last-Event-Id") != "e1" {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		sendEvent(t, w, "e2", fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":%s}`, id, text("resumed")))
-	}
-	r := startRig(t, nil, f.config(nil))
-	r.open("web", "s1")
-	if a := r.post("web", "s1", tool("1", "echo", "x")); textOf(t, a.last()) != "resumed" {
-		t.Errorf("answered %s", a.body)
-	}
-	if n := len(f.got("tools/call")); n != 1 {
-		t.Errorf("the server got the call %d times, want once", n)
+	for _, tt := range []struct {
+		revision string
+		ends     bool
+	}{{wire.Version20250618, false}, {wire.Version20251125, true}} {
+		t.Run(tt.revision, func(t *testing.T) {
+			f := newFakeHTTP(t)
+			asked := make(chan fakeMessage, 1)
+			f.tool = func(w http.ResponseWriter, r *http.Request) {
+				asked <- messageOf(t, r)
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, "id: e1\nretry: 20\ndata:\n\n")
+			}
+			release := make(chan struct{})
+			resume := sync.OnceFunc(func() { close(release) })
+			f.stream = func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get(wire.HeaderLastEventID) != "e1" {
+					w.WriteHeader(http.StatusMethodNotAllowed)
+					return
+				}
+				<-release
+				m := <-asked
+				sendEvent(t, w, "e2", fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, text("resumed")))
+			}
+			r := startRig(t, func(c *Config) { c.StreamAfter = time.Hour }, f.config(nil))
+			t.Cleanup(resume)
+			r.open("web", "s1")
+			if !tt.ends {
+				resume()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			q := r.request(ctx, http.MethodPost, "web", "s1", tool("1", "echo", "x"))
+			q.Header.Set(wire.HeaderVersion, tt.revision)
+			a := do(t, q)
+			if tt.ends {
+				if len(a.events) != 0 || len(a.ids) != 1 || !strings.HasSuffix(a.body, "\n\nretry: 20\n\n") {
+					t.Fatalf("answered %q, want an event that primes, and the server's time to wait", a.body)
+				}
+				resume()
+				q = r.request(ctx, http.MethodGet, "web", "s1", "")
+				q.Header.Set(wire.HeaderLastEventID, a.ids[0])
+				a = do(t, q)
+			}
+			if textOf(t, a.last()) != "resumed" {
+				t.Errorf("answered %s", a.body)
+			}
+			if n := len(f.got("tools/call")); n != 1 {
+				t.Errorf("the server got the call %d times, want once", n)
+			}
+		})
 	}
 }
 

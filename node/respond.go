@@ -45,7 +45,8 @@ type reply struct {
 
 // respond writes what comes of a call until its outcome, or until the caller is gone; the call
 // itself then goes on. An answer that is there soon, with no notification before it, is plain
-// JSON; any other becomes a stream, if the caller takes one.
+// JSON; any other becomes a stream, if the caller takes one. So does one whose own stream the
+// server has ended for now, if the client will come back for it.
 func (x *exchange) respond(l *link, c *call) error {
 	p := reply{x: x, form: formOf(x.r.Header.Get("Accept"))}
 	defer p.end()
@@ -63,7 +64,7 @@ func (x *exchange) respond(l *link, c *call) error {
 		select {
 		case <-c.wake:
 			switch o := c.take(); {
-			case p.form.stream && (o.talks || o.done && !p.form.json):
+			case p.form.stream && (o.talks || o.parts && x.primes(c.ses) || o.done && !p.form.json):
 				return x.unfold(l, c)
 			case o.done:
 				p.pass(&o)
