@@ -6,5 +6,5 @@
 // worst beside it; a single failed request stops the program. The processes measured are
 // separate ones, so that the CPU time of each is its own.
 //
-//	bench [-o FILE] [-rounds 7] [-time 2s] [-conns 16] [-sessions 64] [-memory 1000,10000]
+//	bench [-o FILE] [-rounds 7] [-time 2s] [-conns 16] [-sessions 64] [-memory 1000,10000] [-streams 10000] [-merged 1000]
 package main

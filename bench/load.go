@@ -27,13 +27,16 @@ type conn struct {
 }
 
 // dial connects to the host of a URL.
-func dial(ctx context.Context, u *url.URL) (*conn, error) {
+func dial(ctx context.Context, u *url.URL) (*conn, error) { return dialSized(ctx, u, 16<<10) }
+
+// dialSized is dial with a buffer of so many bytes, which no line of an answer may exceed.
+func dialSized(ctx context.Context, u *url.URL, buffer int) (*conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c: c, r: bufio.NewReaderSize(c, 16<<10)}, nil
+	return &conn{c: c, r: bufio.NewReaderSize(c, buffer)}, nil
 }
 
 // roundTrip writes a whole request and reads the whole answer. The header is valid until the
@@ -42,15 +45,8 @@ func (c *conn) roundTrip(request []byte) (status int, header textproto.MIMEHeade
 	if _, err = c.c.Write(request); err != nil {
 		return 0, nil, nil, err
 	}
-	line, err := c.r.ReadSlice('\n')
-	if err != nil {
+	if status, err = c.readStatus(); err != nil {
 		return 0, nil, nil, err
-	}
-	if len(line) < 12 {
-		return 0, nil, nil, fmt.Errorf("status line %q", line)
-	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, nil, nil, fmt.Errorf("status line %q", line)
 	}
 	length, chunked, header, err := c.readHeader()
 	if err != nil {
@@ -64,6 +60,19 @@ func (c *conn) roundTrip(request []byte) (status int, header textproto.MIMEHeade
 		_, err = io.CopyN(&c.body, c.r, int64(length))
 	}
 	return status, header, c.body.Bytes(), err
+}
+
+func (c *conn) readStatus() (int, error) {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) >= 12 {
+		if status, err := strconv.Atoi(string(line[9:12])); err == nil {
+			return status, nil
+		}
+	}
+	return 0, fmt.Errorf("status line %q", line)
 }
 
 // readHeader keeps only the session id; the rest matters to nobody here.

@@ -23,6 +23,8 @@ type options struct {
 	conns    int
 	sessions int
 	memory   []int
+	streams  int
+	merged   int
 	only     string
 }
 
@@ -40,6 +42,8 @@ func dispatch(args []string) error {
 		return serveReverseProxy(args[1], strings.Split(args[2], ","))
 	case len(args) == 4 && args[0] == "fake-node":
 		return serveFakeNode(args[1], args[2], args[3])
+	case len(args) == 2 && args[0] == "talker":
+		return serveTalker(args[1], os.Stdin, os.Stdout)
 	}
 	o, err := parse(args)
 	if err != nil {
@@ -69,7 +73,9 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.conns, "conns", 16, "connections, each with one request at a time")
 	f.IntVar(&o.sessions, "sessions", 64, "sessions that the calls are spread over")
 	f.StringVar(&memory, "memory", "1000,10000", "numbers of idle sessions to measure memory at; empty: none")
-	f.StringVar(&o.only, "only", "", "hop, chain, lists or isolated: those tables only; baselines: hop and chain without the hub; empty: everything")
+	f.IntVar(&o.streams, "streams", 10000, "streams that are open at one server; fewer where the limit of open files is too low")
+	f.IntVar(&o.merged, "merged", 1000, "streams that are open over several servers")
+	f.StringVar(&o.only, "only", "", "hop, chain, lists, isolated or streams: those tables only; baselines: hop and chain without the hub; empty: everything")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -83,8 +89,8 @@ func parse(args []string) (options, error) {
 		}
 		o.memory = append(o.memory, n)
 	}
-	if o.rounds < 1 || o.conns < 1 || o.sessions < 1 {
-		return o, fmt.Errorf("-rounds, -conns and -sessions must be at least 1")
+	if o.rounds < 1 || o.conns < 1 || o.sessions < 1 || o.streams < 1 || o.merged < 1 {
+		return o, fmt.Errorf("-rounds, -conns, -sessions, -streams and -merged must be at least 1")
 	}
 	return o, nil
 }
@@ -122,6 +128,10 @@ func measure(t *runner, o options) {
 		writeStarts(&b, measureStarts(t, c, min(o.rounds, 5)))
 		fmt.Fprintf(&b, "### Memory of a process for each session\n\n")
 		writeIsolatedMemory(&b, measureIsolatedMemory(t, c))
+	}
+	if wanted("streams") {
+		fmt.Fprintf(&b, "### Streams\n\n")
+		writeStreams(&b, measureStreams(t, o), measureMerged(t, o))
 	}
 	if len(o.memory) > 0 && o.only == "" {
 		fmt.Fprintf(&b, "### Memory of idle sessions\n\n")

@@ -164,17 +164,21 @@ func measureMemory(t harness.T, numbers []int) []memoryRow {
 	return rows
 }
 
-// settled reads resident memory once it has not shrunk by more than 1 % in two seconds, at the
-// latest after twenty: a garbage collected program gives back slowly what it used in passing.
+// settled reads resident memory once it has settled.
 func settled(c *harness.Cluster, sessions int) memoryRow {
-	read := func() memoryRow {
+	return settle(func() memoryRow {
 		return memoryRow{sessions: sessions, coordinator: c.Coordinators[0].RSS(), node: c.Nodes["node-1"].RSS(), redis: c.Redis.RSS()}
-	}
+	}, func(r memoryRow) int64 { return r.coordinator + r.node + r.redis })
+}
+
+// settle reads memory until it has not shrunk by more than 1 % in two seconds, at the latest after
+// twenty: a garbage collected program gives back slowly what it used in passing.
+func settle[T any](read func() T, size func(T) int64) T {
 	row := read()
 	for range 10 {
 		time.Sleep(2 * time.Second)
 		now := read()
-		done := sum(now) > sum(row)-sum(row)/100
+		done := size(now) > size(row)-size(row)/100
 		row = now
 		if done {
 			break
@@ -182,5 +186,3 @@ func settled(c *harness.Cluster, sessions int) memoryRow {
 	}
 	return row
 }
-
-func sum(r memoryRow) int64 { return r.coordinator + r.node + r.redis }

@@ -64,15 +64,18 @@ func (t *target) turn(ctx context.Context, conns int, d time.Duration) error {
 	return nil
 }
 
-// interleave opens the sessions of all targets, warms them up, and measures them in turns.
+// interleave opens the sessions of the targets that have none, warms all up, and measures them in
+// turns.
 func interleave(t harness.T, targets []*target, o options) {
 	for _, tg := range targets {
-		ids, err := openSessions(t.Context(), tg.url, o.sessions)
-		if err != nil {
-			t.Fatalf("%s: %v", tg.name, err)
+		if tg.sessions == nil {
+			ids, err := openSessions(t.Context(), tg.url, o.sessions)
+			if err != nil {
+				t.Fatalf("%s: %v", tg.name, err)
+			}
+			tg.sessions = ids
 		}
-		tg.sessions = ids
-		if _, err := run(t.Context(), tg.url, ids, callBody(tg.tool), o.conns, o.time/4); err != nil {
+		if _, err := run(t.Context(), tg.url, tg.sessions, callBody(tg.tool), o.conns, o.time/4); err != nil {
 			t.Fatalf("%s: %v", tg.name, err)
 		}
 	}
