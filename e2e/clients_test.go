@@ -204,11 +204,12 @@ func connectTypeScriptV2(t *testing.T, url string) client {
 	return startTypeScript(t, url, "v2")
 }
 
-// startTypeScript starts the script on a version of the SDK.
-func startTypeScript(t *testing.T, url, sdk string) client {
+// startTypeScript starts the script on a version of the SDK. A name, if given, is that of a client
+// that answers what servers ask.
+func startTypeScript(t *testing.T, url, sdk string, name ...string) client {
 	t.Helper()
 	node := harness.Node(t)
-	cmd := exec.Command(node, filepath.Join(harness.NPM(), "client.mjs"), url, sdk)
+	cmd := exec.Command(node, append([]string{filepath.Join(harness.NPM(), "client.mjs"), url, sdk}, name...)...)
 	cmd.Dir = harness.NPM()
 	in, err := cmd.StdinPipe()
 	if err != nil {
