@@ -124,6 +124,8 @@ func (c *coordinator) frontConfig() server.Config {
 		EnableGlobalRoute: s.Routing.EnableGlobalRoute, EnableGroupNameRoute: s.Routing.EnableGroupNameRoute, ClusterSecret: s.Cluster.Secret.Reveal(),
 		AllowedHosts: s.Routing.AllowedHosts, AllowedOrigins: s.Routing.AllowedOrigins,
 		MaxBody: int64(s.Limits.MaxBody), HeaderTime: s.Limits.HeaderTimeout, BodyTime: s.Limits.BodyTimeout, IdleTime: s.Limits.IdleTimeout,
+		MaxBatch: s.Limits.MaxBatch, MaxStreamsPerSession: s.Limits.MaxStreamsPerSession, MaxStreamsPerKey: s.Limits.MaxStreamsPerKey,
+		MaxStreams: s.Limits.MaxStreams, AbsoluteEndpoint: s.Routing.SSEEndpoint == config.AbsoluteEndpoint,
 		LameDuck: c.cfg.LameDuck, DrainTime: cmp.Or(s.Cluster.Coordinator.DrainTimeout, coordinatorDrain),
 	}
 }

@@ -260,6 +260,7 @@ func (s *service) worker(id store.NodeID) workerConfig {
 	return workerConfig{
 		ID: id, Name: c.Node.Name, Weight: c.Node.Weight, Secret: c.Secret.Reveal(), Servers: serverConfigs(s.settings.Servers), Environ: os.Environ(),
 		Interval: c.Node.HeartbeatInterval, SessionTimeout: c.Coordinator.StickySessionTimeout, DrainTimeout: c.Node.DrainTimeout,
+		Streams: c.Node.Streams,
 	}
 }
 

@@ -35,7 +35,9 @@ type workerConfig struct {
 	// DrainTimeout is how long requests in hand may take once the node is told to stop. Zero
 	// means nodeDrain.
 	DrainTimeout time.Duration
-	Listener     net.Listener
+	// Streams is what is kept of event streams; zeros mean the defaults of package node.
+	Streams  config.NodeStreams
+	Listener net.Listener
 	// Gauges measure it; nil means some of its own, without traces. Shown says that /metrics of
 	// another part of the process shows them.
 	Gauges *gauges

@@ -24,10 +24,16 @@ func defaults(path string) Settings {
 				DrainTimeout: 10 * time.Second,
 			},
 			Sticky: Sticky{Enabled: true, Strategy: "consistent-hash", CookieName: "MCPHUB_NODE", HeaderName: "X-MCPHub-Node"},
-			Node:   ClusterNode{Weight: 1, HeartbeatInterval: 5 * time.Second, RegisterOnStartup: true, DrainTimeout: 10 * time.Second},
+			Node: ClusterNode{
+				Weight: 1, HeartbeatInterval: 5 * time.Second, RegisterOnStartup: true, DrainTimeout: 10 * time.Second,
+				Streams: NodeStreams{LogBytes: 1 << 20, LogAge: 5 * time.Minute, MaxPerSession: 8, MaxParked: 64},
+			},
 		},
-		Routing: Routing{EnableGlobalRoute: true, EnableGroupNameRoute: true},
-		Limits:  Limits{MaxBody: 4 << 20, HeaderTimeout: 10 * time.Second, BodyTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute},
+		Routing: Routing{EnableGlobalRoute: true, EnableGroupNameRoute: true, SSEEndpoint: RelativeEndpoint},
+		Limits: Limits{
+			MaxBody: 4 << 20, HeaderTimeout: 10 * time.Second, BodyTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+			MaxBatch: 50, MaxStreamsPerSession: 8, MaxStreamsPerKey: 10_000, MaxStreams: 20_000,
+		},
 		Tracing: Tracing{SampleRatio: 1},
 	}
 }

@@ -10,4 +10,9 @@ type Limits struct {
 	HeaderTimeout, BodyTimeout time.Duration
 	// IdleTimeout closes a connection that carries no request for so long.
 	IdleTimeout time.Duration
+	// MaxBatch bounds the messages of a batch.
+	MaxBatch int
+	// MaxStreamsPerSession, MaxStreamsPerKey and MaxStreams bound the streams that are open at one
+	// coordinator.
+	MaxStreamsPerSession, MaxStreamsPerKey, MaxStreams int
 }

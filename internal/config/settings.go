@@ -123,6 +123,18 @@ type ClusterNode struct {
 	RegisterOnStartup bool
 	// DrainTimeout is how long requests in hand may take once the node is told to stop.
 	DrainTimeout time.Duration
+	Streams      NodeStreams
+}
+
+// NodeStreams is systemConfig.cluster.node.streams.
+type NodeStreams struct {
+	// LogBytes is what is kept of the streams of one session, and LogAge for how long.
+	LogBytes int
+	LogAge   time.Duration
+	// MaxPerSession bounds the streams by GET of one session.
+	MaxPerSession int
+	// MaxParked bounds the requests of a server that one session's client has not answered.
+	MaxParked int
 }
 
 // Routing is systemConfig.routing.
@@ -143,7 +155,17 @@ type Routing struct {
 	// AllowedOrigins are further values of the Origin header to accept:
 	// scheme://host[:port], in lower case.
 	AllowedOrigins []string
+	// SSEEndpoint is RelativeEndpoint or AbsoluteEndpoint.
+	SSEEndpoint string
 }
+
+// Values of [Routing].SSEEndpoint.
+const (
+	// RelativeEndpoint tells clients of HTTP+SSE a path to post to.
+	RelativeEndpoint = "relative"
+	// AbsoluteEndpoint tells them a whole URL.
+	AbsoluteEndpoint = "absolute"
+)
 
 // User is an entry of users.
 type User struct {

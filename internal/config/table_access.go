@@ -28,6 +28,10 @@ func routingKeys() []key {
 		{path: path + ".allowedOrigins", kind: kindStrings, def: `[]`, check: checkOrigin, pattern: `^[A-Za-z][A-Za-z0-9+.-]*://[^/@?#\s]+$`,
 			doc:   "Further web origins to accept in the `Origin` header: `https://app.example.com`.",
 			field: as(func(t *target) *[]string { return &t.Routing.AllowedOrigins }, lower)},
+		{path: path + ".sseEndpoint", kind: kindString, def: `"relative"`, enum: []string{RelativeEndpoint, AbsoluteEndpoint},
+			doc: "Where clients of the HTTP+SSE transport (`/sse`) are told to post. `relative`: a path, which they put behind the address they have. " +
+				"`absolute`: a whole URL with the `Host` of their request, for clients that do not understand a path.",
+			field: into(func(t *target) *string { return &t.Routing.SSEEndpoint })},
 		{path: path + ".bearerAuthHeaderName", kind: kindString, enum: []string{"Authorization"}, field: agreed(),
 			doc: "Accepted as `Authorization`: the key is read from no other header."},
 		{path: path + ".jsonBodyLimit", kind: kindAny, doc: "Largest body.", later: `"maxBody" in systemConfig.limits bounds them`},
@@ -54,6 +58,19 @@ func limitKeys() []key {
 		{path: path + ".idleTimeout", kind: kindMillis, def: `120000`,
 			doc:   "How long a connection is kept between two requests.",
 			field: into(func(t *target) *time.Duration { return &t.Limits.IdleTimeout })},
+		{path: path + ".maxBatch", kind: kindCount, def: `50`, min: 1, max: 1000,
+			doc:   "Messages in one batch of MCP 2025-03-26. A larger one gets 400.",
+			field: into(func(t *target) *int { return &t.Limits.MaxBatch })},
+		{path: path + ".maxStreamsPerSession", kind: kindCount, def: `8`, min: 1, max: 1000,
+			doc:   "Streams by GET that one session may have open at one coordinator. One more gets 429.",
+			field: into(func(t *target) *int { return &t.Limits.MaxStreamsPerSession })},
+		{path: path + ".maxStreamsPerKey", kind: kindCount, def: `10000`, min: 1, max: 1000000,
+			doc: "Streams by GET, at `/mcp` and `/sse`, that one bearer key may have open at one coordinator. Clients without a key are told apart by the " +
+				"address of their connection, which is the proxy's where there is one. One more gets 429.",
+			field: into(func(t *target) *int { return &t.Limits.MaxStreamsPerKey })},
+		{path: path + ".maxStreams", kind: kindCount, def: `20000`, min: 1, max: 1000000,
+			doc:   "Streams by GET that all clients together may have open at one coordinator. One more gets 503.",
+			field: into(func(t *target) *int { return &t.Limits.MaxStreams })},
 	}
 }
 

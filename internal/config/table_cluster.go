@@ -103,5 +103,18 @@ func nodeKeys() []key {
 		{path: path + ".drainTimeout", kind: kindMillis, def: `10000`,
 			doc:   "How long requests in hand may take once the node is told to stop.",
 			field: into(func(t *target) *time.Duration { return &t.Cluster.Node.DrainTimeout })},
+		{path: path + ".streams", kind: kindObject, doc: "What the node keeps of event streams, so that clients can take them up again with `Last-Event-ID`."},
+		{path: path + ".streams.logBytes", kind: kindCount, def: `1048576`, min: 4096, max: 64 << 20,
+			doc:   "Bytes that are kept for each session and server. A client that is further behind loses its stream.",
+			field: into(func(t *target) *int { return &t.Cluster.Node.Streams.LogBytes })},
+		{path: path + ".streams.logAgeMs", kind: kindMillis, def: `300000`,
+			doc:   "How long a message is kept after it was written; the messages of a call, after its answer.",
+			field: into(func(t *target) *time.Duration { return &t.Cluster.Node.Streams.LogAge })},
+		{path: path + ".streams.maxPerSession", kind: kindCount, def: `8`, min: 1, max: 1000,
+			doc:   "Streams by GET that one session may have open at one of the node's servers, whichever coordinators they go through. One more gets 409.",
+			field: into(func(t *target) *int { return &t.Cluster.Node.Streams.MaxPerSession })},
+		{path: path + ".streams.maxParked", kind: kindCount, def: `64`, min: 1, max: 10000,
+			doc:   "Requests of a server (elicitation, sampling, roots) that one session's client may have left unanswered. One more is refused to the server.",
+			field: into(func(t *target) *int { return &t.Cluster.Node.Streams.MaxParked })},
 	}
 }
