@@ -102,7 +102,7 @@ func Differences(direct, hub Verdicts) []Difference {
 	return out
 }
 
-// Expected is expected.json.
+// Expected is what expected.json says of one chain.
 type Expected struct {
 	// Direct is how many checks the server passes when reached directly.
 	Direct int `json:"direct"`
