@@ -340,6 +340,7 @@ func (l *link) lose(reason error) bool {
 		c.stop()
 	}
 	for _, ses := range sessions {
+		ses.streams.closeOwn() // they are to come back: the session can be opened again
 		ses.streams.end()
 	}
 	return true

@@ -429,7 +429,7 @@ func TestStreamsEndWithTheConnectionToTheServer(t *testing.T) {
 	s.next(t)
 	l, _ := r.session()
 	l.lose(errLost)
-	own.says(".")
+	own.says("retry 1s", ".") // whoever follows it can have the session opened again, and is to
 	if got := f.next(); errorCode(t, got) != wire.CodeOutcomeUnknown {
 		t.Errorf("the call was answered %s, want error 1001", got)
 	}

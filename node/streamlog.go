@@ -68,8 +68,12 @@ func (t *streams) cutSlowest() bool {
 	return true
 }
 
-// cut takes the reader of a stream away. t.mu is held.
+// cut takes the reader of a stream away. One of an own stream is told to come back: an end without
+// that means that the stream is somebody else's now. t.mu is held.
 func (t *streams) cut(st *stream) {
+	if st.key.kind == ownStream {
+		st.reader.retry = parting
+	}
 	t.detached(st)
 	t.stats.cutReaders.Add(1)
 	t.tidy(st)

@@ -15,8 +15,8 @@ const (
 	maxLogTotal = 64 << 20
 	// maxPortion is what a reader takes at once, in bytes, if that is more than one event.
 	maxPortion = 64 << 10
-	// parting is how long a client is told to wait before it comes back when its own stream
-	// ends because the connection to the server is about to.
+	// parting is how long a client is told to wait before it comes back when its own stream ends
+	// with the connection to the server, or because the client did not keep up with it.
 	parting = time.Second
 )
 
@@ -247,7 +247,7 @@ func (t *streams) take(r *reader) portion {
 	defer t.mu.Unlock()
 	st := r.st
 	if st.reader != r {
-		return portion{over: true}
+		return portion{over: true, retry: r.retry}
 	}
 	var p portion
 	i := st.from(r.at)

@@ -242,6 +242,28 @@ func TestSlowReaderIsCutAndNobodyElse(t *testing.T) {
 	}
 }
 
+// An own stream that just ends is somebody else's now. One that was cut off is not, and says so.
+func TestSlowReaderOfAnOwnStreamIsToComeBack(t *testing.T) {
+	s := newStreams(10_000)
+	slow := s.mustOpen(t, true)
+	for range 30 {
+		s.tell(big("noise", 1000))
+	}
+	if slow.st.reader != nil {
+		t.Fatal("the slow reader was not cut off")
+	}
+	if p := s.take(slow); !p.over || p.retry == 0 {
+		t.Errorf("the slow reader got %+v, want an end that says to come back", p)
+	}
+	taken := s.mustOpen(t, true)
+	if r, err := s.resume(s.eventOf(taken, 0)); err != nil || r == nil {
+		t.Fatal(err, r)
+	}
+	if p := s.take(taken); !p.over || p.retry != 0 {
+		t.Errorf("a reader whose stream was taken got %+v, want the mere end", p)
+	}
+}
+
 // Several readers that are slow together are cut, the slowest first, when together they have
 // too much.
 func TestSlowReadersShareTheBound(t *testing.T) {
