@@ -32,10 +32,13 @@ type talk struct {
 	n, asks int
 	ms      int
 	level   string
+	// heed is called with what is tagged and is no progress. Nil means that it must be this
+	// call's; several calls of a session on one pipe cannot be told apart.
+	heed func(spoken, tag) error
 
-	lastID   string         // of the latest event
-	heard    map[string]int // the latest number, by method
-	asked    []string       // ids of questions, as JSON
+	lastID   string // of the latest event
+	heard    order
+	asked    []string // ids of questions, as JSON
 	outcomes int
 	answer   []byte // the response
 }
@@ -54,6 +57,7 @@ type spoken struct {
 	Error  json.RawMessage
 	Params struct {
 		ProgressToken json.RawMessage
+		RequestID     json.RawMessage
 		Message       string
 		Data          json.RawMessage
 	}
@@ -83,6 +87,23 @@ func readSpoken(frame []byte) (spoken, tag, error) {
 	return s, g, nil
 }
 
+const progressMethod = "notifications/progress"
+
+// order is the latest number of each kind of message of each key on one stream.
+type order map[string]int
+
+// add wants numbers to grow. What has none is not in order.
+func (o order) add(s spoken, g tag) error {
+	if g.Key == "" {
+		return nil
+	}
+	if last := o[s.Method+g.Key]; g.I <= last {
+		return fmt.Errorf("key %s: %s %d after %d", g.Key, s.Method, g.I, last)
+	}
+	o[s.Method+g.Key] = g.I
+	return nil
+}
+
 // take is one event. A question is added to asked.
 func (k *talk) take(ev harness.Event) error {
 	if ev.ID != "" {
@@ -104,24 +125,23 @@ func (k *talk) take(ev harness.Event) error {
 		return nil
 	case k.outcomes > 0:
 		return fmt.Errorf("after the response to call %s came %.300s", k.id, ev.Data)
-	case g.Key != k.key || s.Method == "notifications/progress" && string(s.Params.ProgressToken) != k.id:
+	case s.Method == progressMethod:
+		if g.Key != k.key || string(s.Params.ProgressToken) != k.id || g.I != k.heard[s.Method+g.Key]+1 {
+			return fmt.Errorf("call %s, key %s, was sent %.300s after number %d", k.id, k.key, ev.Data, k.heard[s.Method+g.Key])
+		}
+	case k.heed != nil:
+		if err := k.heed(s, g); err != nil {
+			return err
+		}
+	case g.Key != k.key:
 		return fmt.Errorf("call %s, key %s, was sent %.300s", k.id, k.key, ev.Data)
 	}
 	if k.heard == nil {
-		k.heard = map[string]int{}
+		k.heard = order{}
 	}
-	last := k.heard[s.Method]
-	switch s.Method {
-	case "notifications/progress":
-		if g.I != last+1 {
-			return fmt.Errorf("key %s: progress %d after %d", k.key, g.I, last)
-		}
-	default: // of log messages and questions there may be fewer
-		if g.I <= last {
-			return fmt.Errorf("key %s: %s %d after %d", k.key, s.Method, g.I, last)
-		}
+	if err := k.heard.add(s, g); err != nil {
+		return err
 	}
-	k.heard[s.Method] = g.I
 	if s.ID != nil {
 		k.asked = append(k.asked, string(s.ID))
 	}
@@ -213,7 +233,7 @@ func (k *talk) whole() error {
 	if !bytes.Contains(k.answer, []byte(`"result"`)) {
 		return fmt.Errorf("key %s: answered %.300s", k.key, k.answer)
 	}
-	if n := k.heard["notifications/progress"]; n != k.n {
+	if n := k.heard[progressMethod+k.key]; n != k.n {
 		return fmt.Errorf("key %s: progress up to %d, want %d", k.key, n, k.n)
 	}
 	return nil
