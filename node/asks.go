@@ -32,8 +32,13 @@ const (
 // callOver is why a request ends with what it was part of.
 const callOver = "the call it was part of is over"
 
-// errNotAsked says that a client answers what it was not asked.
-var errNotAsked = errors.New("the id is of no request that this session was asked")
+var (
+	// errNotAsked says that a client answers what it was not asked.
+	errNotAsked = errors.New("the id is of no request that this session was asked")
+	// errAskedElsewhere says that another life of the session was asked, if any: one on a node that
+	// it has moved away from, perhaps, which still works on its calls.
+	errAskedElsewhere = errors.New("the request was not made by this node, or not since the session was opened here")
+)
 
 // question is one parked request. Its fields do not change, but for those that say so.
 type question struct {
@@ -309,24 +314,25 @@ func (l *link) takenBack(f *wire.Frame, via *call) {
 }
 
 // answer gives a client's answer to the server, under the server's own id. It returns errNotAsked
-// for what was never asked of the session; an answer to what has ended is dropped.
+// for what was never asked of the session, and errAskedElsewhere for what was asked of another life
+// of it, or of another session; an answer to what has ended is dropped.
 func (l *link) answer(ctx context.Context, ses *session, f *wire.Frame) error {
 	n, mine, ok := ses.askNumber(f.IDBytes())
-	if !ok {
+	switch {
+	case !ok:
 		return errNotAsked
+	case !mine:
+		return errAskedElsewhere
 	}
 	if err := l.fence(); err != nil {
 		return err // while the request is still there for another try
 	}
 	l.mu.Lock()
-	if mine && n > ses.asks.last {
+	if n > ses.asks.last {
 		l.mu.Unlock()
 		return errNotAsked
 	}
-	var a *question
-	if mine {
-		a = ses.asks.parked[n]
-	}
+	a := ses.asks.parked[n]
 	if a == nil || !l.unpark(a) {
 		l.mu.Unlock()
 		l.stats.lateReplies.Add(1)

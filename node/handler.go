@@ -280,6 +280,8 @@ func (x *exchange) answered() error {
 	switch {
 	case errors.Is(err, errNotAsked):
 		return writeJSON(x.w, http.StatusBadRequest, wire.Error(nil, wire.CodeInvalidRequest, err.Error(), nil))
+	case errors.Is(err, errAskedElsewhere):
+		return refuse(x.w, http.StatusNotFound, wire.RefusedAnswer, err.Error())
 	case errors.As(err, &status):
 		return fail(x.w, http.StatusBadGateway, err.Error())
 	case err != nil:

@@ -50,7 +50,7 @@ func (c *call) isAnswer() bool {
 }
 
 // deliver brings an answer to the node whose server has asked. No other node knows the request, so
-// the session is not moved; but it may have been before, by another coordinator. See [Dispatch].
+// the session is not moved; but it may have been before. See [Dispatch].
 func (c *call) deliver() error {
 	var f *failure
 	place, _ := c.s.place(c.server)
@@ -69,7 +69,10 @@ func (c *call) deliver() error {
 			if c.answered || c.r.leaving() {
 				return c.giveUp(f)
 			}
-			if f.state > Refused && c.r.probes.fresh(c.ctx, n) {
+			switch {
+			case f.refused == wire.RefusedAnswer:
+				return c.elsewhere(n.ID)
+			case f.state > Refused && c.r.probes.fresh(c.ctx, n):
 				c.r.stats.retried.Add(1)
 				continue
 			}
@@ -84,11 +87,27 @@ func (c *call) deliver() error {
 		case away(err), f != nil && f.refused != wire.RefusedSession && f.state <= Refused:
 			_ = c.r.pause(c.ctx, adoptPause) // it may soon be there: whatever ended the pause, the next turn sees
 		default:
-			return c.r.unanswerable(c.ctx, c.w, c.s, c.server)
+			return c.elsewhere(place.Node)
 		}
 	}
 	if f != nil && f.state > Refused {
 		return c.giveUp(f)
+	}
+	return c.elsewhere(place.Node)
+}
+
+// elsewhere brings an answer to the node that asked if that is not the one where the session sits
+// now: a node that stops finishes its calls when their sessions have moved already. Each replica of
+// the server is shown it; only the one whose request it answers takes it.
+func (c *call) elsewhere(not store.NodeID) error {
+	c.out.timeout = closeTimeout
+	for _, l := range c.r.replicas(c.r.fleet.Snapshot(), c.server) {
+		if l.node.ID == not || c.r.suspects.of(l.node) != "" {
+			continue
+		}
+		if f := c.attempt(l.node); f == nil || c.answered {
+			return nil
+		}
 	}
 	return c.r.unanswerable(c.ctx, c.w, c.s, c.server)
 }

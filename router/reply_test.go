@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
 )
 
 const nodesID = `"aaaaaaaa.r1"`
@@ -109,6 +110,38 @@ func TestAnswerFollowsItsSession(t *testing.T) {
 	count, _ := answersOf(w.other(home), nil)
 	if p := post(t, w.rs[1], testServer, session, answerTo(nodesID)); p.Code != http.StatusAccepted || count.Load() != 1 {
 		t.Errorf("status %d, the node got %d answers", p.Code, count.Load())
+	}
+}
+
+// A node that is about to stop still works on a call when its session has moved on. What its server
+// asks in that call is answered there.
+func TestAnswerGoesBackToTheNodeThatAsked(t *testing.T) {
+	w := newWorld(t, 3, 1)
+	r := w.rs[0]
+	session, home := begin(t, r, testServer)
+	refuse := func(w http.ResponseWriter, _ *http.Request, f *wire.Frame) bool {
+		refuseAs(w, http.StatusNotFound, wire.RefusedAnswer)
+		return true
+	}
+	for _, n := range w.nodes {
+		n.setHook(refuse)
+	}
+	count, last := answersOf(w.node(home), nil)
+	tok, err := r.cfg.Keys.Parse(session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := r.cache.Get(tok.random)
+	s.settle(bound{server: testServer, Binding: store.Binding{Node: w.other(home).id, Epoch: w.other(home).epoch}})
+	if p := post(t, r, testServer, session, answerTo(nodesID)); p.Code != http.StatusAccepted || count.Load() != 1 || last.Load() != answerTo(nodesID) {
+		t.Errorf("status %d; the node that asked got %d answers, the last %s", p.Code, count.Load(), last.Load())
+	}
+	if stats := r.Stats(); stats.Unanswerable != 0 || stats.Moved != 0 {
+		t.Errorf("stats %+v", stats)
+	}
+	w.node(home).setHook(refuse)
+	if p := post(t, r, testServer, session, answerTo(nodesID)); p.Code != http.StatusAccepted || r.Stats().Unanswerable != 1 {
+		t.Errorf("of nobody: status %d, stats %+v", p.Code, r.Stats())
 	}
 }
 
