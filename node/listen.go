@@ -34,8 +34,7 @@ func (n *Node) serveStream(c echo.Context) error {
 			x.feed(l, ses, rd)
 			return nil
 		case at.stream.kind == callStream:
-			x.lost(l, &at)
-			return nil
+			return refuse(w, http.StatusNotFound, wire.RefusedStream, "this node knows nothing of the call, or not any more")
 		}
 	}
 	rd, err := ses.streams.openOwn(x.primes(ses))
@@ -54,18 +53,4 @@ func (x *exchange) noStream(err error) error {
 			x.n.cfg.MaxStreams, x.s.cfg.Name))
 	}
 	return x.refuse(err)
-}
-
-// lost ends the stream of a call of which nothing is known any more: the session was opened
-// again since, or too much time or too many messages have gone by.
-func (x *exchange) lost(l *link, at *eventID) {
-	f := newFeed(x.w, "")
-	defer f.end()
-	f.begin()
-	if at.request == nil {
-		_ = f.flush()
-		return
-	}
-	c := call{id: at.request, from: origin{parent: x.r.Header.Get("Traceparent")}}
-	_ = f.write(wire.Event{Name: "message", Data: l.unknown(&c, "stream_lost")})
 }

@@ -188,6 +188,8 @@ func (f *failure) describe() string {
 	case "":
 	case wire.RefusedSession:
 		return "the node does not know the session"
+	case wire.RefusedStream:
+		return "the node knows nothing of the call"
 	case wire.RefusedAnswer:
 		return "the node has not asked what is answered"
 	case wire.RefusedEpoch:

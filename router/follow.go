@@ -80,31 +80,29 @@ func (f *follower) run(ctx context.Context) error {
 	call := f.last.node.call
 	ctx, done := f.r.keepOpen(ctx, f.req, f.s, !call)
 	defer done()
-	if call && f.r.cfg.NoSticky {
-		return f.end(f.search(ctx))
+	err := errStreamLost
+	if !call || !f.r.cfg.NoSticky {
+		err = f.tap().run(ctx)
 	}
-	t := f.r.newTap(f.req, f.s, f.server, f.last.text)
-	t.attached, t.hand = f.begin, f.pass
-	return f.end(t.run(ctx))
+	if call && !f.headSent && errors.Is(err, errStreamLost) {
+		err = f.search(ctx)
+	}
+	return f.end(err)
 }
 
-// search asks each replica of the server for the stream of a call: without affinity any of them may
-// have run it. One that does not know the stream says so with an event that has no id.
+func (f *follower) tap() *tap {
+	t := f.r.newTap(f.req, f.s, f.server, f.last.text)
+	t.attached, t.hand = f.begin, f.pass
+	return t
+}
+
+// search asks each replica of the server for the stream of a call. Without affinity any of them may
+// have run it; with it, one that is about to stop may still do so when the session has moved on.
 func (f *follower) search(ctx context.Context) error {
-	for _, place := range f.r.holders([]bound{{server: f.server}}) {
-		var at *store.Node
-		var head *answer
-		t := f.r.newTap(f.req, f.s, f.server, f.last.text)
-		t.at = &place.Binding
-		t.attached = func(n *store.Node, a *answer) { at, head = n, a }
-		t.hand = func(ev wire.Event) error {
-			if !f.headSent && len(ev.Data) > 0 && !ev.HasID {
-				return errStreamLost
-			}
-			f.begin(at, head)
-			return f.pass(ev)
-		}
-		if err := t.run(ctx); f.headSent || err != nil && !errors.Is(err, errStreamLost) {
+	for _, l := range f.r.replicas(f.r.fleet.Snapshot(), f.server) {
+		t := f.tap()
+		t.at = &store.Binding{Node: l.node.ID, Epoch: l.node.Epoch}
+		if err := t.run(ctx); f.headSent || !errors.Is(err, errStreamLost) {
 			return err
 		}
 	}

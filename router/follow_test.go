@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
+	"github.com/mcphub-go/mcphub/store"
 )
 
 // Blocks of a node's streams. The call is one of the request with the id 7.
@@ -147,23 +148,23 @@ func TestGetSilenceIsABreak(t *testing.T) {
 // When the node dies its sessions move, those that only listen too.
 func TestGetMovesWithItsSession(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
-		w := newListeners(t, 2, 1)
+		nodes := 2
+		if restarted {
+			nodes = 1 // another would be as good a place while it is gone
+		}
+		w := newListeners(t, nodes, 1)
 		session, home := begin(t, w.rs[0], testServer)
 		w.node(home).setStream(scripts(openEnded(primed0, event1)))
-		for _, n := range w.nodes {
-			if n.id != home {
-				n.setStream(scripts(openEnded(elsewhere)))
-			}
-		}
 		resp := listen(t.Context(), t, front(t, w.rs[0], testServer), session, "")
 		reads(t, resp, primed0+event1)
-		to := w.other(home)
+		to := w.node(home)
 		if restarted {
-			to = w.node(home)
 			to.setStream(scripts(openEnded(elsewhere)))
 			to.restart()
 			w.show()
 		} else {
+			to = w.other(home)
+			to.setStream(scripts(openEnded(elsewhere)))
 			w.node(home).kill()
 		}
 		reads(t, resp, elsewhere)
@@ -402,12 +403,12 @@ func TestResumeCallWithoutAffinity(t *testing.T) {
 	r := w.router(w.store, func(c *Config) { c.NoSticky = true })
 	r.tapPause = time.Millisecond
 	session, _ := begin(t, r, testServer)
-	lost := "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":1001,\"message\":\"lost\"}}\n\n"
+	lost := func(w http.ResponseWriter, _ *http.Request) { refuseAs(w, http.StatusNotFound, wire.RefusedStream) }
 	for i, n := range w.nodes {
 		n.mu.Lock()
 		n.sessions[testServer+" "+session] = &fakeSession{}
 		n.mu.Unlock()
-		n.setStream(scripts(script(nil, lost)))
+		n.setStream(scripts(lost))
 		if i == 1 {
 			n.setStream(scripts(script(breakOff, comment, callNews), script(nil, callFinal)))
 		}
@@ -418,9 +419,35 @@ func TestResumeCallWithoutAffinity(t *testing.T) {
 	w.show()
 	srv := front(t, r, testServer)
 	ends(t, listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw"), comment+callNews+callFinal)
-	w.nodes[1].setStream(scripts(script(nil, lost)))
+	w.nodes[1].setStream(scripts(lost))
 	if body, err := io.ReadAll(listen(t.Context(), t, srv, session, "aaaaaaaa.c4.0.Nw").Body); err != nil || !strings.Contains(string(body), "stream_lost") {
 		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// A node that is about to stop still works on a call when its session has moved on, and has the
+// stream of the call.
+func TestResumeCallAtTheNodeThatRunsIt(t *testing.T) {
+	w := newListeners(t, 3, 1)
+	r := w.rs[0]
+	session, home := begin(t, r, testServer)
+	for _, n := range w.nodes {
+		n.setStream(scripts(func(w http.ResponseWriter, _ *http.Request) { refuseAs(w, http.StatusNotFound, wire.RefusedStream) }))
+	}
+	w.node(home).setStream(scripts(script(nil, callNews, callFinal)))
+	tok, err := r.cfg.Keys.Parse(session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := r.cache.Get(tok.random)
+	to := w.other(home)
+	to.mu.Lock()
+	to.sessions[testServer+" "+session] = &fakeSession{}
+	to.mu.Unlock()
+	s.settle(bound{server: testServer, Binding: store.Binding{Node: to.id, Epoch: to.epoch}})
+	ends(t, listen(t.Context(), t, front(t, r, testServer), session, "aaaaaaaa.c4.0.Nw"), callNews+callFinal)
+	if place, _ := s.place(testServer); place.Node != to.id {
+		t.Errorf("the session sits at %s now", place.Node)
 	}
 }
 

@@ -184,6 +184,8 @@ func (t *tap) relocate(ctx context.Context, was bound) (bound, error) {
 func (t *tap) again(ctx context.Context, place bound, f *failure) (err error) {
 	switch {
 	case f.node == nil: // no node was asked
+	case f.refused == wire.RefusedStream:
+		return errStreamLost
 	case f.refused == wire.RefusedSession && time.Since(place.adopted) < adoptGrace:
 		return t.r.pause(ctx, adoptPause)
 	case f.refused == wire.RefusedSession && t.call:

@@ -53,6 +53,7 @@ const (
 	RefusedDraining   = "draining"   // 503: no new sessions
 	RefusedServer     = "server"     // 503 or 404: the server is not ready, or not here
 	RefusedSession    = "session"    // 404: the node does not know the session
+	RefusedStream     = "stream"     // 404: the node knows nothing of the call whose stream is to be gone on with
 	RefusedAnswer     = "answer"     // 404: the node has not asked what a client answers; another one may have
 	RefusedFull       = "full"       // 503: no process is free for a new session
 )
