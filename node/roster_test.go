@@ -75,30 +75,37 @@ func TestUntouchedServersKeepProcessesAndSessions(t *testing.T) {
 
 func TestReplacedServerFinishesItsCalls(t *testing.T) {
 	old := &gateServer{release: make(chan struct{}), entered: make(chan struct{}, 1)}
-	cut := &gateServer{release: make(chan struct{}), entered: make(chan struct{}, 1)}
-	r := startRig(t, func(c *Config) { c.DrainTimeout = 500 * time.Millisecond },
-		ServerConfig{Name: "gate", Builtin: old, Enabled: true}, ServerConfig{Name: "cut", Builtin: cut, Enabled: true})
+	r := startRig(t, nil, ServerConfig{Name: "gate", Builtin: old, Enabled: true})
 	r.open("gate", "s1")
-	r.open("cut", "s1")
-	call, lost := r.async("gate", "s1", tool("1", "wait", "")), r.async("cut", "s1", tool("1", "wait", ""))
+	call := r.async("gate", "s1", tool("1", "wait", ""))
 	<-old.entered
-	<-cut.entered
 	r.set(ServerConfig{Name: "gate", Builtin: echoServer{}, Enabled: true})
 	eventually(t, "the new server serves", func() bool {
 		return r.post("gate", "s2", initBody("2025-11-25")).status == 200 && r.post("gate", "s1", tool("2", "x", "")).status == 404
 	})
-	if got := r.shown(); got != "gate" {
-		t.Errorf("described are %s, want gate alone", got)
-	}
 	close(old.release)
 	if a := within(t, 5*time.Second, call); textOf(t, a.last()) != "released" {
 		t.Errorf("the call in flight was answered %s", a.body)
+	}
+	eventually(t, "nothing of the old one is left", func() bool { return len(r.node.roster.now.Load().all) == 1 })
+}
+
+func TestRemovedServerCutsOffCallsThatTakeTooLong(t *testing.T) {
+	cut := &gateServer{release: make(chan struct{}), entered: make(chan struct{}, 1)}
+	r := startRig(t, func(c *Config) { c.DrainTimeout = 50 * time.Millisecond },
+		fake("alpha"), ServerConfig{Name: "cut", Builtin: cut, Enabled: true})
+	r.open("cut", "s1")
+	lost := r.async("cut", "s1", tool("1", "wait", ""))
+	<-cut.entered
+	r.set(fake("alpha"))
+	if got := r.shown(); got != "alpha" {
+		t.Errorf("described are %s, want alpha alone", got)
 	}
 	a := within(t, 5*time.Second, lost)
 	if errorCode(t, a.last()) != wire.CodeOutcomeUnknown || !strings.Contains(a.last(), "server_replaced") {
 		t.Errorf("the call that took too long was answered %s, want error 1001", a.body)
 	}
-	eventually(t, "nothing of the old ones is left", func() bool { return len(r.node.roster.now.Load().all) == 1 })
+	eventually(t, "nothing of the old one is left", func() bool { return len(r.node.roster.now.Load().all) == 1 })
 }
 
 func TestReadyServerServesUntilTheNextHasBeenTried(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -103,17 +102,15 @@ func TestSchemeOf(t *testing.T) {
 // nothing from the others.
 func TestSlowTemplatesOfAServerHarmNoOther(t *testing.T) {
 	slow := &catalog{}
-	for range maxPatterns {
+	for range maxPatterns - 1 {
 		slow.patterns = append(slow.patterns, mustPattern(t, strings.Repeat("{+a}{+b}{+c}x", 10)))
 	}
+	// This one would match, but what the server may cost is used up before its turn.
+	slow.patterns = append(slow.patterns, mustPattern(t, "{+any}"))
 	good := &catalog{patterns: []*pattern{mustPattern(t, "{+any}")}}
 	have := stock{{server: "a-slow", cat: slow}, {server: "good", cat: good}}
-	begun := time.Now()
 	o, ok := have.owner(strings.Repeat("x", maxMatched-1) + "y")
 	if !ok || o.server != "good" {
 		t.Errorf("owner = %v, %t; want good", o, ok)
-	}
-	if took := time.Since(begun); took > time.Second { // without a bound it is several
-		t.Errorf("it took %s", took)
 	}
 }
