@@ -224,6 +224,16 @@ func running(t testing.TB, r *Router) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	hinted, fake := r.store.(*fakeStore)
+	listeners := func() int {
+		hinted.mu.Lock()
+		defer hinted.mu.Unlock()
+		return len(hinted.subs)
+	}
+	before := 0
+	if fake {
+		before = listeners()
+	}
 	go func() { done <- r.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -231,4 +241,7 @@ func running(t testing.TB, r *Router) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	if fake { // what others say before is not for it
+		eventually(t, "the router takes hints", func() bool { return listeners() > before })
+	}
 }
