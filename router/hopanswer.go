@@ -183,17 +183,47 @@ func (a *answer) Read(p []byte) (int, error) {
 	if a.ended {
 		return 0, io.EOF
 	}
-	if !a.extend.IsZero() {
-		if now := time.Now(); now.Sub(a.extend) > time.Second {
-			a.extend = now
-			_ = a.conn.nc.SetReadDeadline(now.Add(a.conn.peer.hop.cfg.StreamIdle))
-		}
-	}
+	a.prolong()
 	n, err := a.read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		a.err, a.keep = err, false
 	}
 	return n, err
+}
+
+// prolong moves the deadline for reading on, if the body may take long.
+func (a *answer) prolong() {
+	if a.extend.IsZero() {
+		return
+	}
+	if now := time.Now(); now.Sub(a.extend) > time.Second {
+		a.extend = now
+		_ = a.conn.nc.SetReadDeadline(now.Add(a.conn.peer.hop.cfg.StreamIdle))
+	}
+}
+
+// rest waits until there is more of a body in chunks, without a buffer meanwhile: a stream may have
+// nothing to say for hours. An error is that of the next Read.
+func (a *answer) rest() {
+	c := a.conn
+	if a.tail && c.br.Buffered() >= len("\r\n") {
+		if a.err = a.expectLine(); a.err != nil {
+			a.keep = false
+			return
+		}
+		a.tail = false
+	}
+	if a.err != nil || a.ended || a.left > 0 || c.raw == nil || c.peer.tls != nil || c.br.Buffered() > 0 {
+		return
+	}
+	a.prolong()
+	putReader(c.br)
+	c.br = nil
+	err := c.await()
+	c.br = takeReader(c.nc)
+	if err != nil {
+		a.err, a.keep = cut(err), false
+	}
 }
 
 func (a *answer) read(p []byte) (int, error) {

@@ -23,3 +23,12 @@ func (c *conn) peekAt(fd uintptr) bool {
 	c.quiet = errno == syscall.EAGAIN || errno == syscall.EWOULDBLOCK
 	return true
 }
+
+// await waits until there is something to read, or an end, for as long as a read may. It takes no
+// byte.
+func (c *conn) await() error {
+	return c.raw.Read(func(fd uintptr) bool {
+		c.peekAt(fd)
+		return !c.quiet
+	})
+}

@@ -108,8 +108,22 @@ func (p *peer) dial(ctx context.Context) (*conn, error) {
 		}
 		c.nc = t
 	}
-	c.br = bufio.NewReaderSize(c.nc, 4<<10)
+	c.br = takeReader(c.nc)
 	return c, nil
+}
+
+// readers are buffers that no connection needs now.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+
+func takeReader(nc net.Conn) *bufio.Reader {
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(nc)
+	return br
+}
+
+func putReader(br *bufio.Reader) {
+	br.Reset(nil)
+	readers.Put(br)
 }
 
 // use enters a connection in the ring. It is false if the pool was closed meanwhile.

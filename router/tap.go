@@ -273,6 +273,9 @@ func (t *tap) read(n *store.Node, a *answer) error {
 	closing := false // the last block has said when to come back
 	events := wire.NewEventReader(a, maxEvent)
 	for {
+		if events.Release() {
+			a.rest()
+		}
 		ev, err := events.Next()
 		switch {
 		case err == nil:

@@ -146,6 +146,35 @@ func TestEventReaderEndsInLateLF(t *testing.T) {
 	}
 }
 
+// A reader that lets go of its buffers whenever it can delivers the same.
+func TestEventReaderRelease(t *testing.T) {
+	in := "\ufeff: hello\n\nid: 1\ndata: a\ndata: b\n\ndata: c\r\n\r\ndata: d\r\rdata: e\n\n"
+	for _, wrap := range []func(io.Reader) io.Reader{iotest.OneByteReader, func(r io.Reader) io.Reader { return r }} {
+		want, wantRaw, _ := readAll(NewEventReader(wrap(strings.NewReader(in)), 1000))
+		var got []string
+		var raw []byte
+		r, released := NewEventReader(wrap(strings.NewReader(in)), 1000), 0
+		for {
+			if r.Release() {
+				released++
+				if r.buf != nil || r.joined != nil {
+					t.Fatal("Release() has kept a buffer")
+				}
+			} else if r.from == len(r.buf) {
+				t.Fatal("Release() = false of a reader that has delivered everything")
+			}
+			e, err := r.Next()
+			if err != nil {
+				break
+			}
+			got, raw = append(got, string(e.Data)), append(raw, e.Raw...)
+		}
+		if len(got) != len(want) || string(raw) != string(wantRaw) || released == 0 {
+			t.Errorf("%d events %q after %d releases, want %d events %q", len(got), raw, released, len(want), wantRaw)
+		}
+	}
+}
+
 func TestEventReaderLimit(t *testing.T) {
 	block := "data: " + strings.Repeat("x", 10_000) + "\n\n"
 	for _, wrap := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {

@@ -54,6 +54,16 @@ func (r *EventReader) Next() (Event, error) {
 	return e, nil
 }
 
+// Release lets go of all buffers if nothing waits in them, and reports whether it has: before a wait
+// that may be long. What Next has delivered last does not hold any more.
+func (r *EventReader) Release() bool {
+	if r.from < len(r.buf) {
+		return false
+	}
+	r.buf, r.from, r.joined = nil, 0, nil
+	return true
+}
+
 // block reads until a whole block stands at r.buf[r.from:] and returns its length.
 func (r *EventReader) block() (int, error) {
 	if err := r.skipBOM(); err != nil {
