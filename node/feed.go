@@ -8,6 +8,10 @@ import (
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
 
+// maxKept is the size up to which a stream keeps the buffer that it writes from, in bytes: it may be
+// silent for hours after a large event.
+const maxKept = 4 << 10
+
 // feed writes a stream of events to a client.
 type feed struct {
 	w   http.ResponseWriter
@@ -119,7 +123,7 @@ func (f *feed) flush() error {
 			return err
 		}
 	}
-	if cap(f.buf) > 2*maxPortion {
+	if cap(f.buf) > maxKept {
 		f.buf = nil
 	}
 	_ = f.rc.SetWriteDeadline(time.Now().Add(eventTimeout))
