@@ -32,6 +32,7 @@ import (
 //	<p>:init:<digest>            string  1.25 ttl     params of initialize, shared by the sessions of one kind of client;
 //	                                                  digest = 32 hex digits of the SHA-256 of it
 //	<p>:sessions:<00..3f>        zset    longest ttl  sid → expiry; the shard is the id's first byte & 3f
+//	<p>:subject:{<digest>}       zset    longest ttl  sid → expiry, of the sessions of one subject, and of those that are begun
 //	<p>:coordinator:<id>         hash    ttl          id, address, version, mode, keyPrint, ready, started, sessions, inFlight,
 //	                                                  joined, seen
 //	<p>:coordinators             zset    longest ttl  coordinator id → expiry
@@ -66,6 +67,7 @@ func (k keys) session(id SessionID) string         { return k.prefix + ":session
 func (k keys) subs(id SessionID) string            { return k.session(id) + ":subs" }
 func (k keys) init(d initDigest) string            { return k.prefix + ":init:" + string(d) }
 func (k keys) sessionIndex(shard int) string       { return fmt.Sprintf("%s:sessions:%02x", k.prefix, shard) }
+func (k keys) subject(digest string) string        { return k.prefix + ":subject:{" + digest + "}" }
 func (k keys) coordinator(id CoordinatorID) string { return k.prefix + ":coordinator:" + string(id) }
 func (k keys) coordinators() string                { return k.prefix + ":coordinators" }
 func (k keys) inbox(id CoordinatorID) string       { return k.prefix + ":inbox:{" + string(id) + "}" }

@@ -87,6 +87,8 @@ func everyCall(s *store.Store) map[string]func(context.Context) error {
 		"RemoveNodes":  func(ctx context.Context) error { _, err := s.RemoveNodes(ctx, time.Minute); return err },
 		"Snapshot":     func(ctx context.Context) error { _, err := s.Snapshot(ctx, nil); return err },
 		"Create":       func(ctx context.Context) error { return s.CreateSession(ctx, store.Session{ID: id}, time.Minute) },
+		"Claim":        func(ctx context.Context) error { return s.ClaimSession(ctx, id, "a", 1, time.Minute) },
+		"Unclaim":      func(ctx context.Context) error { return s.UnclaimSession(ctx, id, "a") },
 		"Session":      func(ctx context.Context) error { _, err := s.Session(ctx, id); return err },
 		"Bind": func(ctx context.Context) error {
 			_, err := s.Bind(ctx, id, "a", store.Binding{}, store.Binding{Node: "n", Epoch: 1}, time.Minute)

@@ -58,9 +58,10 @@ func TestRoundTrips(t *testing.T) {
 		"create": func() error {
 			id := SessionID(fmt.Sprintf("%02x%030x", len(ids)%256, len(ids)))
 			ids = append(ids, id)
-			return s.CreateSession(ctx, Session{ID: id, Init: []byte("{}")}, time.Hour)
+			return s.CreateSession(ctx, Session{ID: id, Subject: "a", Init: []byte("{}")}, time.Hour)
 		},
-		"read": func() error { _, err := s.Session(ctx, ids[0]); return err },
+		"claim": func() error { return s.ClaimSession(ctx, ids[0], "a", 1000, time.Hour) },
+		"read":  func() error { _, err := s.Session(ctx, ids[0]); return err },
 		"bind": func() error {
 			_, err := s.Bind(ctx, ids[0], "a", Binding{}, Binding{"n1", 1}, time.Hour)
 			return err
@@ -101,7 +102,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 	for name, want := range map[string]int64{
 		"register": 1, "beat": 1, "sweep": 1, "remove": 1, "snapshot": 1,
-		"create": 2, "read": 1, "bind": 1, "level": 1, "subscription": 1, "touch 100": 2, "count": 2, "page": 4,
+		"create": 2, "claim": 1, "read": 1, "bind": 1, "level": 1, "subscription": 1, "touch 100": 2, "count": 2, "page": 4,
 		"coordinator": 1, "coordinators": 2, "groups": 1,
 	} {
 		if got := run(name); got != want {

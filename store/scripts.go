@@ -23,6 +23,7 @@ var (
 	nodeRemove          = script("node_remove")          // RemoveNodes
 	nodeSnapshot        = script("node_snapshot")        // readNodes, for Snapshot
 	sessionCreate       = script("session_create")       // CreateSession
+	sessionClaim        = script("session_claim")        // ClaimSession
 	sessionBind         = script("session_bind")         // Bind
 	sessionLevel        = script("session_level")        // SetSessionLevel
 	sessionEnd          = script("session_end")          // EndSession

@@ -81,14 +81,17 @@ func (s *Store) CreateSession(ctx context.Context, sess Session, ttl time.Durati
 	// The index lies in another slot, so it may lack the session for a moment, or for good if
 	// this process dies now. Each touch writes it again.
 	return s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
-		s.list(ctx, p, shardOf(sess.ID), []SessionID{sess.ID}, r.num(2), ttl)
+		s.list(ctx, p, s.keys.sessionIndex(shardOf(sess.ID)), []SessionID{sess.ID}, r.num(2), ttl)
+		if sess.Subject != "" {
+			s.list(ctx, p, s.keys.subject(sess.Subject), []SessionID{sess.ID}, r.num(2), ttl)
+		}
 	})
 }
 
-// list notes in one shard of the index that sessions live for ttl from now (ms of Redis's
-// clock), drops the entries that have expired, and lets the shard itself expire with its last.
-func (s *Store) list(ctx context.Context, p redis.Pipeliner, shard int, ids []SessionID, now int64, ttl time.Duration) {
-	key := s.keys.sessionIndex(shard)
+// list notes in a shard of the index, or among the sessions of a subject, that sessions live for ttl
+// from now (ms of Redis's clock), drops the entries that have expired, and lets the key itself
+// expire with its last.
+func (s *Store) list(ctx context.Context, p redis.Pipeliner, key string, ids []SessionID, now int64, ttl time.Duration) {
 	members := make([]redis.Z, len(ids))
 	for i, id := range ids {
 		members[i] = redis.Z{Score: float64(now + ttl.Milliseconds()), Member: string(id)}
@@ -99,10 +102,14 @@ func (s *Store) list(ctx context.Context, p redis.Pipeliner, shard int, ids []Se
 	p.Do(ctx, "pexpire", key, ttl.Milliseconds(), "gt")
 }
 
-// unlist takes a session from the index. It need not succeed: the entry expires.
-func (s *Store) unlist(ctx context.Context, id SessionID) {
-	_ = s.call(ctx, writes, "unlist session", func(ctx context.Context) error {
-		return s.rdb.ZRem(ctx, s.keys.sessionIndex(shardOf(id)), string(id)).Err()
+// unlist takes a session from the index and from those of its subject, if it has one. It need not
+// succeed: the entries expire.
+func (s *Store) unlist(ctx context.Context, id SessionID, subject string) {
+	_ = s.pipe(ctx, writes, "unlist session", func(ctx context.Context, p redis.Pipeliner) {
+		p.ZRem(ctx, s.keys.sessionIndex(shardOf(id)), string(id))
+		if subject != "" {
+			p.ZRem(ctx, s.keys.subject(subject), string(id))
+		}
 	})
 }
 
@@ -285,6 +292,13 @@ func (s *Store) TouchSessions(ctx context.Context, ids []SessionID, ttl time.Dur
 	return nil
 }
 
+// alive are sessions that are to be touched, and what is to be touched with them.
+type alive struct {
+	ids, subscribed []SessionID
+	byIndex         map[string][]SessionID // by the keys in which they are listed
+	byInit          map[initDigest][]SessionID
+}
+
 // touchSome looks first and writes then; a script for each session would be atomic and cost the embedded
 // server twenty times as much. What can slip in between heals: a session that
 // expires leaves a stump without id, which reads as not found and expires; one that is
@@ -295,58 +309,67 @@ func (s *Store) touchSome(ctx context.Context, op string, ids []SessionID, ttl t
 	err := s.pipe(ctx, reads, op, func(ctx context.Context, p redis.Pipeliner) {
 		clock = p.Time(ctx)
 		for i, id := range ids {
-			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended", initField, "subs")
+			known[i] = p.HMGet(ctx, s.keys.session(id), "id", "ended", initField, "subs", "subject")
 		}
 	})
 	if err != nil {
 		return err
 	}
-	var alive, subscribed []SessionID
-	byShard, byInit := map[int][]SessionID{}, map[initDigest][]SessionID{}
+	live := alive{byIndex: map[string][]SessionID{}, byInit: map[initDigest][]SessionID{}}
 	for i, id := range ids {
 		switch f := known[i].Val(); {
-		case len(f) == 4 && f[0] == string(id) && f[1] == nil:
-			alive = append(alive, id)
-			byShard[shardOf(id)] = append(byShard[shardOf(id)], id)
-			if d, ok := f[2].(string); ok {
-				byInit[initDigest(d)] = append(byInit[initDigest(d)], id)
-			}
-			if f[3] != nil {
-				subscribed = append(subscribed, id)
-			}
-		case len(f) == 4 && f[0] == string(id):
+		case len(f) == 5 && f[0] == string(id) && f[1] == nil:
+			live.add(&s.keys, id, f)
+		case len(f) == 5 && f[0] == string(id):
 			lost.Ended = append(lost.Ended, id)
 		default:
 			lost.Missing = append(lost.Missing, id)
 		}
 	}
-	if len(alive) == 0 {
+	if len(live.ids) == 0 {
 		return nil
 	}
 	now := clock.Val().UnixMilli()
 	inits := map[initDigest]*redis.IntCmd{}
 	err = s.pipe(ctx, writes, op, func(ctx context.Context, p redis.Pipeliner) {
-		for _, id := range alive {
+		for _, id := range live.ids {
 			p.HSet(ctx, s.keys.session(id), "seen", strconv.FormatInt(now, 10))
 			p.PExpire(ctx, s.keys.session(id), ttl)
 		}
-		for _, id := range subscribed {
+		for _, id := range live.subscribed {
 			p.PExpire(ctx, s.keys.subs(id), subsLife(ttl))
 		}
-		for d := range byInit {
+		for d := range live.byInit {
 			inits[d] = p.Exists(ctx, s.keys.init(d))
 			p.Do(ctx, "pexpire", s.keys.init(d), initLife(ttl).Milliseconds(), "gt")
 		}
-		for shard, members := range byShard {
-			s.list(ctx, p, shard, members, now, ttl)
+		for key, members := range live.byIndex {
+			s.list(ctx, p, key, members, now, ttl)
 		}
 	})
 	for d, cmd := range inits { // whoever has these sessions cached writes their params back
 		if err == nil && cmd.Val() == 0 {
-			lost.Missing = append(lost.Missing, byInit[d]...)
+			lost.Missing = append(lost.Missing, live.byInit[d]...)
 		}
 	}
 	return err
+}
+
+// add takes in a session of which touchSome has read the fields: id, ended, the digest of its
+// params, subs, subject.
+func (a *alive) add(k *keys, id SessionID, f []any) {
+	a.ids = append(a.ids, id)
+	list := func(key string) { a.byIndex[key] = append(a.byIndex[key], id) }
+	list(k.sessionIndex(shardOf(id)))
+	if subject, _ := f[4].(string); subject != "" {
+		list(k.subject(subject))
+	}
+	if d, ok := f[2].(string); ok {
+		a.byInit[initDigest(d)] = append(a.byInit[initDigest(d)], id)
+	}
+	if f[3] != nil {
+		a.subscribed = append(a.subscribed, id)
+	}
 }
 
 // EndSession ends a session on purpose: for ttl nobody can create, bind or touch it again.
@@ -356,7 +379,7 @@ func (s *Store) EndSession(ctx context.Context, id SessionID, ttl time.Duration)
 	if err := errors.Join(checkSession(id), checkTTL(ttl)); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	_, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
+	r, err := s.evalFor(ctx, writes, op, string(id), scriptCall{
 		script: sessionEnd,
 		keys:   []string{s.keys.session(id), s.keys.subs(id)},
 		args:   []any{string(id), ttl.Milliseconds()},
@@ -364,6 +387,6 @@ func (s *Store) EndSession(ctx context.Context, id SessionID, ttl time.Duration)
 	if err != nil {
 		return err
 	}
-	s.unlist(ctx, id)
+	s.unlist(ctx, id, r.str(2))
 	return nil
 }

@@ -21,7 +21,7 @@ func Run(t *testing.T, open func(*testing.T) Env) {
 		cases []testCase
 	}{
 		{"nodes", nodeCases}, {"lapses", lapseCases}, {"snapshot", snapshotCases},
-		{"sessions", sessionCases}, {"inits", initCases}, {"subscriptions", subscriptionCases}, {"binding", bindCases}, {"listing", listingCases}, {"rest", restCases}, {"coordinators", coordinatorCases}, {"groups", groupCases}, {"inboxes", inboxCases},
+		{"sessions", sessionCases}, {"claims", claimCases}, {"inits", initCases}, {"subscriptions", subscriptionCases}, {"binding", bindCases}, {"listing", listingCases}, {"rest", restCases}, {"coordinators", coordinatorCases}, {"groups", groupCases}, {"inboxes", inboxCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {
