@@ -140,7 +140,7 @@ func (c goSDKTalker) Unsubscribe(ctx context.Context, uri string) error {
 }
 
 func (c goSDKTalker) Level(ctx context.Context, level string) error {
-	return c.SetLoggingLevel(ctx, &gosdk.SetLoggingLevelParams{Level: gosdk.LoggingLevel(level)})
+	return c.SetLoggingLevel(ctx, &gosdk.SetLoggingLevelParams{Level: gosdk.LoggingLevel(level)}) //nolint:staticcheck // deprecated with the revision that is tested here
 }
 
 type mcpGoTalker struct {
@@ -243,7 +243,7 @@ func (c mcpGoTalker) Unsubscribe(ctx context.Context, uri string) error {
 func (c mcpGoTalker) Level(ctx context.Context, level string) error {
 	var req mcpgotypes.SetLevelRequest
 	req.Params.Level = mcpgotypes.LoggingLevel(level)
-	return c.SetLevel(ctx, req)
+	return c.SetLevel(ctx, req) //nolint:staticcheck // as above
 }
 
 type typeScriptTalker struct{ *typeScriptClient }

@@ -35,8 +35,13 @@ func (h *httpUpstream) follow(ctx context.Context) {
 			continue
 		case res.StatusCode != http.StatusOK || !isStream(res):
 			body := readError(res)
-			if session == "" || !opened || !forgotten(res.StatusCode, body) {
+			switch {
+			case !opened || res.StatusCode == http.StatusMethodNotAllowed:
 				return
+			case session == "" || !forgotten(res.StatusCode, body):
+				// It had offered one. It may be busy, or count the one that broke: some allow one.
+				_ = pause(ctx, wait.next())
+				continue
 			}
 			at.id = ""
 			if h.renew(ctx, made) != nil {
@@ -49,8 +54,11 @@ func (h *httpUpstream) follow(ctx context.Context) {
 		}
 		opened = true
 		wait.reset()
+		resumed := at.id != ""
 		_ = at.read(res, func(data []byte) bool {
-			h.link.receive(data, nil)
+			if pass, _ := h.replays.take(at.latest, data, resumed); pass {
+				h.link.receive(data, nil)
+			}
 			return true
 		})
 		_ = pause(ctx, at.retry)

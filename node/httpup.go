@@ -37,6 +37,7 @@ type httpUpstream struct {
 
 	renewing chan struct{} // of 1: held while shaking hands again
 	loops    sync.WaitGroup
+	replays  replays
 
 	mu      sync.Mutex // guards the rest
 	session string     // empty: the server gave none
@@ -321,11 +322,17 @@ func isStream(res *http.Response) bool {
 // client is being asked something, there may be nothing new for as long as that takes.
 func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) {
 	at := cursor{retry: time.Second}
+	resumed := false
 	for misses := 0; ; misses++ {
 		seen := at.events
 		err := at.read(res, func(data []byte) bool {
 			c.touch(h.link.now())
-			h.link.receive(data, c)
+			switch pass, own := h.replays.take(at.latest, data, resumed); {
+			case own:
+				h.link.receive(data, c)
+			case pass:
+				h.link.receive(data, nil)
+			}
 			return !c.finished()
 		})
 		if c.finished() {
@@ -346,12 +353,14 @@ func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) 
 			h.broken(c, err)
 			return
 		}
+		resumed = true
 	}
 }
 
 // cursor is a place in an event stream.
 type cursor struct {
 	id     string
+	latest string // id of the latest event, empty if it had none
 	retry  time.Duration
 	events int
 }
@@ -365,8 +374,9 @@ func (at *cursor) read(res *http.Response, take func(data []byte) bool) error {
 		if err != nil {
 			return err
 		}
+		at.latest = ""
 		if ev.HasID {
-			at.id = ev.ID
+			at.id, at.latest = ev.ID, ev.ID
 		}
 		if ev.Retry > 0 {
 			at.retry = min(ev.Retry, backoffMost)
