@@ -43,10 +43,13 @@ func (t *streams) dropSpare(newest *entry, over func() bool) (found bool) {
 	for at := t.log.Front(); at != nil && over(); {
 		e := at.Value.(*entry)
 		at = at.Next()
-		if e != newest && e.spare() {
-			t.lost(e)
-			t.tidy(e.st)
-			found = true
+		if e == newest || !e.spare() {
+			continue
+		}
+		t.lost(e)
+		found = true
+		if t.tidy(e.st) {
+			at = t.log.Front() // the next one may have gone with it
 		}
 	}
 	return found
@@ -104,6 +107,31 @@ func (t *streams) drop(e *entry) {
 func (t *streams) grow(n int) {
 	t.size += n
 	t.stats.queued.Add(int64(n))
+}
+
+// shed forgets what age does, and of the streams of calls that go on what is spare. Readers that have
+// not taken what was there before limit are cut off first.
+func (t *streams) shed(limit time.Time) {
+	t.mu.Lock()
+	for _, st := range t.all {
+		if st.stalled() && st.events[st.from(st.taken)].at.Before(limit) {
+			t.cut(st)
+		}
+	}
+	for at := t.log.Front(); at != nil; {
+		e := at.Value.(*entry)
+		if at = at.Next(); !e.at.Before(limit) {
+			break
+		}
+		if e.spare() {
+			t.lost(e)
+			if t.tidy(e.st) {
+				at = t.log.Front()
+			}
+		}
+	}
+	t.mu.Unlock()
+	t.age(limit)
 }
 
 // age forgets what has been kept since before limit: messages of own streams since they came, the

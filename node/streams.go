@@ -217,19 +217,21 @@ func (t *streams) detached(st *stream) {
 	}
 }
 
-// tidy forgets a stream without a reader that cannot be resumed, or of which nothing is left.
-// t.mu is held.
-func (t *streams) tidy(st *stream) {
+// tidy forgets a stream without a reader that cannot be resumed, or of which nothing is left, and
+// reports whether it did. t.mu is held.
+func (t *streams) tidy(st *stream) (forgotten bool) {
 	if st.reader != nil || st.key.kind == 0 {
-		return
+		return false
 	}
 	own := st.key.kind == ownStream
 	switch {
 	case t.ended, own && t.closing, (own || st.over) && len(st.events) == 0:
-		t.forget(st)
 	case !own && st.taken == 0: // nobody has been told an event id
-		t.forget(st)
+	default:
+		return false
 	}
+	t.forget(st)
+	return true
 }
 
 // forget drops a stream with all that is kept of it. t.mu is held.

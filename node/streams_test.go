@@ -378,3 +378,72 @@ func TestEndedSessionsStreams(t *testing.T) {
 	}
 	s.isEmpty(t)
 }
+
+// A node that is about to stop has own streams that nobody will come back to. They make room first.
+func TestRoomIsMadeWhileOwnStreamsEnd(t *testing.T) {
+	s := newStreams(10_000)
+	own := s.mustOpen(t, true)
+	for range 5 {
+		s.tell(big("own", 1000))
+	}
+	read(s, own)
+	s.detach(own)
+	s.closeOwn()
+	c := s.openCall([]byte("1"), true)
+	read(s, c)
+	s.write(c.st, big("noise", 20_000), false)
+	read(s, c)
+	s.write(c.st, []byte("answer"), true)
+	says(t, "the call", read(s, c), "answer .")
+	s.end()
+	s.detach(c)
+	s.isEmpty(t)
+}
+
+// Readers that do not take what they are told hold the room of all only until the node is short of it.
+func TestStalledReadersMakeRoomForOtherSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stats := &counters{}
+		session := func() *streams {
+			s := newStreams(0)
+			s.stats = stats
+			return s
+		}
+		var all []*streams
+		for i := range 100 {
+			s := session()
+			if i%2 == 0 {
+				s.mustOpen(t, true)
+			} else {
+				s.openCall([]byte("1"), true)
+			}
+			for _, st := range s.all {
+				s.take(st.reader)
+				for range 9 {
+					s.write(st, big("noise", 100<<10), false)
+				}
+			}
+			all = append(all, s)
+		}
+		other := session()
+		r := other.mustOpen(t, false)
+		if other.tell(big("one", 200<<10)) {
+			t.Fatal("there is room although all are stalled; this test does not show anything")
+		}
+		time.Sleep(time.Second)
+		for _, s := range all {
+			s.shed(time.Now().Add(-time.Millisecond))
+		}
+		if !other.tell(big("two", 200<<10)) {
+			t.Errorf("no room for another session, with %d bytes kept", stats.queued.Load())
+		}
+		says(t, "the other session", strings.TrimSpace(read(other, r)), "two")
+		for i, s := range all { // the calls are not over, and have an answer
+			for _, st := range s.all {
+				if i%2 == 1 && !s.write(st, []byte("answer"), true) {
+					t.Fatal("the answer of a call was lost")
+				}
+			}
+		}
+	})
+}

@@ -47,26 +47,27 @@ func (l *link) sweep() {
 	}
 }
 
-// ageStreams forgets what is kept of streams since before limit.
-func (l *link) ageStreams(limit time.Time) {
+// eachStreams does something with the streams of each session.
+func (l *link) eachStreams(f func(*streams)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, ses := range l.sessions {
-		ses.streams.age(limit)
+		f(&ses.streams)
 	}
 }
 
 // ageStreams forgets what has been kept of streams for too long.
 func (n *Node) ageStreams(most time.Duration) {
 	limit := time.Now().Add(-most)
-	n.eachLink(func(l *link) { l.ageStreams(limit) })
+	n.eachLink(func(l *link) { l.eachStreams(func(t *streams) { t.age(limit) }) })
 }
 
 // shed forgets what is kept of streams before its time, the oldest first, while all sessions
 // together keep nearly too much: the room is for those that come next.
 func (n *Node) shed() {
 	for most := n.cfg.LogAge / 2; n.stats.queued.Load() > maxLogTotal/4*3 && most > time.Millisecond; most /= 2 {
-		n.ageStreams(most)
+		limit := time.Now().Add(-most)
+		n.eachLink(func(l *link) { l.eachStreams(func(t *streams) { t.shed(limit) }) })
 	}
 }
 
