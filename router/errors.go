@@ -29,6 +29,10 @@ var (
 	// message has certainly not run. 503, with Error.RetryAfter.
 	ErrNoReplica = errors.New("no replica can take the request")
 
+	// ErrTooManySessions says that the client has as many sessions as it may. 429, with
+	// Error.RetryAfter.
+	ErrTooManySessions = errors.New("too many sessions")
+
 	// ErrUnavailable says that something that needs Redis could not be done. 503.
 	ErrUnavailable = errors.New("shared state is unavailable")
 

@@ -22,15 +22,16 @@ type fakeStore struct {
 	ops      map[string]int
 	subs     []chan store.Hint
 	wishes   map[store.SessionID]map[store.Subscription]bool
-	onBind   func() // called without the lock, before a bind
-	states   int    // of subscriptions, that were ever
-	onRead   func() // called once without the lock, after a session was read
+	onBind   func()                     // called without the lock, before a bind
+	claims   map[store.SessionID]string // subjects
+	states   int                        // of subscriptions, that were ever
+	onRead   func()                     // called once without the lock, after a session was read
 }
 
 func newFakeStore() *fakeStore {
 	return &fakeStore{
 		sessions: map[store.SessionID]*store.Session{}, ended: map[store.SessionID]bool{},
-		catalogs: map[store.Digest][]byte{}, ops: map[string]int{}, wishes: map[store.SessionID]map[store.Subscription]bool{},
+		catalogs: map[store.Digest][]byte{}, ops: map[string]int{}, claims: map[store.SessionID]string{}, wishes: map[store.SessionID]map[store.Subscription]bool{},
 	}
 }
 
@@ -92,6 +93,32 @@ func (s *fakeStore) kinds() (out []store.EventKind) {
 		out = append(out, e.Kind)
 	}
 	return out
+}
+
+func (s *fakeStore) ClaimSession(_ context.Context, id store.SessionID, subject string, most int, _ time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.op("claim"); err != nil {
+		return err
+	}
+	n := 0
+	for _, of := range s.claims {
+		if of == subject {
+			n++
+		}
+	}
+	if n >= most {
+		return store.ErrTooMany
+	}
+	s.claims[id] = subject
+	return nil
+}
+
+func (s *fakeStore) UnclaimSession(_ context.Context, id store.SessionID, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.claims, id)
+	return s.op("unclaim")
 }
 
 func (s *fakeStore) CreateSession(_ context.Context, rec store.Session, _ time.Duration) error {
@@ -270,6 +297,7 @@ func (s *fakeStore) EndSession(_ context.Context, id store.SessionID, ttl time.D
 	}
 	delete(s.sessions, id)
 	delete(s.wishes, id)
+	delete(s.claims, id)
 	s.ended[id], s.endTTL = true, ttl
 	return nil
 }

@@ -31,6 +31,8 @@ type Fleet interface {
 // Sessions is the part of the store that carrying sessions needs. Every call must end within
 // a bound of its own; the router adds Config.StoreTimeout.
 type Sessions interface {
+	ClaimSession(ctx context.Context, id store.SessionID, subject string, most int, ttl time.Duration) error
+	UnclaimSession(ctx context.Context, id store.SessionID, subject string) error
 	CreateSession(ctx context.Context, s store.Session, ttl time.Duration) error
 	Session(ctx context.Context, id store.SessionID) (store.Session, error)
 	Bind(ctx context.Context, id store.SessionID, server store.ServerID, old, next store.Binding, ttl time.Duration) (store.Binding, error)
@@ -70,6 +72,9 @@ type Config struct {
 	// SessionTimeout is how long a session lives after its last request. Zero means 1h.
 	// Setting: stickySessionTimeout, milliseconds.
 	SessionTimeout time.Duration
+	// MaxSessionsPerKey bounds the sessions that a client with a subject may have in the whole fleet.
+	// Zero means that there is no bound. Setting: limits.maxSessionsPerKey.
+	MaxSessionsPerKey int
 	// CacheSize bounds the sessions that are remembered here. Zero means 100000.
 	CacheSize int
 	// NameSeparator stands between server and tool on the aggregate endpoint. Empty means "-".

@@ -39,6 +39,14 @@ func (r *Router) startSingle(ctx context.Context, w http.ResponseWriter, req *Re
 	if err := r.knownServer(st.server, req, f.IDBytes()); err != nil {
 		return err
 	}
+	if err := r.claim(ctx, req, f, st.random); err != nil {
+		return err
+	}
+	defer func() {
+		if !st.begun {
+			r.unclaim(ctx, req, st.random)
+		}
+	}()
 	reason := reasonNoReplica
 	for tries := 0; tries < maxOpens && st.not.fulls() < maxFull; {
 		c, err := st.choose(ctx)
@@ -108,6 +116,7 @@ type starter struct {
 	random sid
 	tok    Token // what the last node was given
 	not    exclusion
+	begun  bool // there is a session
 }
 
 func (st *starter) choose(ctx context.Context) (*Candidate, error) {
@@ -193,6 +202,7 @@ func (st *starter) takeBack(ctx context.Context, c *Candidate, fail *failure) {
 
 // remember makes the session known here and to the other coordinators.
 func (st *starter) remember(ctx context.Context, tok Token, c *Candidate, resp *wire.Frame) {
+	st.begun = true
 	s := newSession(tok, st.req)
 	s.init = append([]byte(nil), st.f.ParamsBytes()...)
 	if v, ok := resp.Lookup("result", "protocolVersion"); ok {

@@ -35,6 +35,9 @@ func (r *Router) startWide(ctx context.Context, w http.ResponseWriter, req *Requ
 	if err != nil {
 		return err
 	}
+	if err := r.claim(ctx, req, f, tok.random); err != nil {
+		return err
+	}
 	s := newSession(tok, req)
 	s.init = append([]byte(nil), f.ParamsBytes()...)
 	s.era = negotiate(f)

@@ -53,6 +53,7 @@ var routed = []struct {
 	{router.ErrBadRequest, http.StatusBadRequest},
 	{router.ErrUnknownServer, http.StatusNotFound},
 	{router.ErrNoReplica, http.StatusServiceUnavailable},
+	{router.ErrTooManySessions, http.StatusTooManyRequests},
 	{router.ErrUnavailable, http.StatusServiceUnavailable},
 	{router.ErrBadGateway, http.StatusBadGateway},
 	{router.ErrMethod, http.StatusMethodNotAllowed},

@@ -166,7 +166,7 @@ func TestRouterErrors(t *testing.T) {
 		status int
 	}{
 		{router.ErrUnknownSession, 404}, {router.ErrMissingSession, 400}, {router.ErrBadRequest, 400}, {router.ErrUnknownServer, 404},
-		{router.ErrNoReplica, 503}, {router.ErrUnavailable, 503}, {router.ErrBadGateway, 502}, {router.ErrMethod, 405},
+		{router.ErrNoReplica, 503}, {router.ErrTooManySessions, 429}, {router.ErrUnavailable, 503}, {router.ErrBadGateway, 502}, {router.ErrMethod, 405},
 	}
 	for _, tt := range tests {
 		r.carrier.carry = carryWith(func(http.ResponseWriter) error {
@@ -176,7 +176,7 @@ func TestRouterErrors(t *testing.T) {
 		if p.status != tt.status || !strings.Contains(p.body, `"id":9007199254740993`) || !strings.Contains(p.body, "1002") || strings.Contains(p.body, "secret") {
 			t.Errorf("%v = %d %s, want %d with the router's frame", tt.err, p.status, p.body, tt.status)
 		}
-		if tt.status == 503 && p.header.Get("Retry-After") != "3" {
+		if (tt.status == 503 || tt.status == 429) && p.header.Get("Retry-After") != "3" {
 			t.Errorf("%v: Retry-After %q, want 3", tt.err, p.header.Get("Retry-After"))
 		}
 	}

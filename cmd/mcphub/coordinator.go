@@ -190,7 +190,7 @@ func (c *coordinator) carry(ctx context.Context) error {
 	s := c.cfg.Settings
 	r := router.New(router.Config{
 		Keys: keys, Credential: heartbeat.FleetCredential(key), Coordinator: c.cfg.ID, Version: ourVersion(),
-		SessionTimeout: s.Cluster.Coordinator.StickySessionTimeout, NameSeparator: s.NameSeparator,
+		SessionTimeout: s.Cluster.Coordinator.StickySessionTimeout, MaxSessionsPerKey: s.Limits.MaxSessionsPerKey, NameSeparator: s.NameSeparator,
 		Groups: c.groups, Strategy: router.Strategy(s.Cluster.Sticky.Strategy), NoSticky: !s.Cluster.Sticky.Enabled,
 		Meter: c.meter, Tracer: c.cfg.Gauges.tracer,
 		Control: heartbeat.AddressPolicy{Authenticated: s.Cluster.Secret.Reveal() != ""}.Control,

@@ -32,7 +32,7 @@ func defaults(path string) Settings {
 		Routing: Routing{EnableGlobalRoute: true, EnableGroupNameRoute: true, SSEEndpoint: RelativeEndpoint},
 		Limits: Limits{
 			MaxBody: 4 << 20, HeaderTimeout: 10 * time.Second, BodyTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-			MaxBatch: 50, MaxStreamsPerSession: 8, MaxStreamsPerKey: 10_000, MaxStreams: 20_000,
+			MaxBatch: 50, MaxStreamsPerSession: 8, MaxStreamsPerKey: 10_000, MaxStreams: 20_000, MaxSessionsPerKey: 10_000,
 		},
 		Tracing: Tracing{SampleRatio: 1},
 	}

@@ -15,4 +15,7 @@ type Limits struct {
 	// MaxStreamsPerSession, MaxStreamsPerKey and MaxStreams bound the streams that are open at one
 	// coordinator.
 	MaxStreamsPerSession, MaxStreamsPerKey, MaxStreams int
+	// MaxSessionsPerKey bounds the sessions that one bearer key has in the whole fleet. Zero means
+	// that there is no bound.
+	MaxSessionsPerKey int
 }

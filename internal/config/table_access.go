@@ -68,6 +68,10 @@ func limitKeys() []key {
 			doc: "Streams by GET, at `/mcp` and `/sse`, that one bearer key may have open at one coordinator. Clients without a key are told apart by the " +
 				"address of their connection, which is the proxy's where there is one. One more gets 429.",
 			field: into(func(t *target) *int { return &t.Limits.MaxStreamsPerKey })},
+		{path: path + ".maxSessionsPerKey", kind: kindCount, def: `10000`, min: 0, max: 1000000,
+			doc: "Sessions that one bearer key may have, at all coordinators together. One more gets 429 at `initialize`. 0 is no limit. " +
+				"Clients without a key are nobody in particular and have none, and while Redis is away nobody has.",
+			field: into(func(t *target) *int { return &t.Limits.MaxSessionsPerKey })},
 		{path: path + ".maxStreams", kind: kindCount, def: `20000`, min: 1, max: 1000000,
 			doc:   "Streams by GET that all clients together may have open at one coordinator. One more gets 503.",
 			field: into(func(t *target) *int { return &t.Limits.MaxStreams })},

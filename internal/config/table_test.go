@@ -65,6 +65,7 @@ var examples = map[string]struct{ file, value string }{
 	"systemConfig.limits.maxBatch":                          {`{"systemConfig": {"limits": {%s}}}`, `10`},
 	"systemConfig.limits.maxStreamsPerSession":              {`{"systemConfig": {"limits": {%s}}}`, `9`},
 	"systemConfig.limits.maxStreamsPerKey":                  {`{"systemConfig": {"limits": {%s}}}`, `9`},
+	"systemConfig.limits.maxSessionsPerKey":                 {`{"systemConfig": {"limits": {%s}}}`, `0`},
 	"systemConfig.limits.maxStreams":                        {`{"systemConfig": {"limits": {%s}}}`, `9`},
 	"systemConfig.cluster.node.streams.logBytes":            {`{"systemConfig": {"cluster": {"node": {"streams": {%s}}}}}`, `5000`},
 	"systemConfig.cluster.node.streams.logAgeMs":            {`{"systemConfig": {"cluster": {"node": {"streams": {%s}}}}}`, `20000`},
