@@ -67,7 +67,7 @@ func (r *Router) EndStreams() {
 }
 
 // useOpen marks the sessions with open streams as used: to be silent for hours is what such a
-// stream is for. It ends those of clients whose key was taken away.
+// stream is for. It ends those of clients whose key was taken away, and of sessions that have ended.
 func (r *Router) useOpen() {
 	r.gets.mu.Lock()
 	defer r.gets.mu.Unlock()
@@ -77,6 +77,10 @@ func (r *Router) useOpen() {
 				o.end(unknownSession(nil))
 				continue
 			}
+		}
+		if o.own && o.s.over() {
+			o.end(unknownSession(nil)) // its node may never have heard
+			continue
 		}
 		o.s.mu.Lock()
 		o.s.seen = time.Now()

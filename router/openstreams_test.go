@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mcphub-go/mcphub/internal/wire"
 )
@@ -30,5 +31,22 @@ func TestStreamsEndWithTheirKey(t *testing.T) {
 	}
 	gone.Store(true)
 	r.renew(context.Background())
+	ends(t, resp, "")
+}
+
+// A session that was ended while the store could not be asked may have been opened again for a stream.
+// It is over as soon as the store says so.
+func TestStreamsEndWithTheirSession(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.nodes[0].setStream(scripts(openEnded(primed0)))
+	r := w.rs[0]
+	session, _ := begin(t, r, testServer)
+	resp := listen(t.Context(), t, front(t, r, testServer), session, "")
+	reads(t, resp, primed0)
+	if err := w.store.EndSession(t.Context(), mustToken(t, r, session).SessionID(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	r.renew(t.Context()) // learns of it
+	r.renew(t.Context())
 	ends(t, resp, "")
 }
