@@ -80,7 +80,7 @@ func (x *exchange) feed(l *link, ses *session, r *reader) {
 
 // portion writes what a reader was handed; first, the headers if there is nothing else.
 func (f *feed) portion(p *portion, first bool) error {
-	if len(p.events) == 0 && p.retry == 0 && !first {
+	if len(p.events) == 0 && p.retry == 0 && !p.taken && !first {
 		return nil
 	}
 	f.buf = f.buf[:0]
@@ -93,6 +93,9 @@ func (f *feed) portion(p *portion, first bool) error {
 			ev.Name = "message"
 		}
 		f.buf, _ = wire.AppendEvent(f.buf, ev) // our ids hold nothing that it refuses
+	}
+	if p.taken {
+		f.buf = append(f.buf, wire.StreamTaken...)
 	}
 	if p.retry > 0 {
 		f.buf, _ = wire.AppendEvent(f.buf, wire.Event{Retry: p.retry})

@@ -241,6 +241,9 @@ func TestTheNewestReaderOfACallWins(t *testing.T) {
 	f := r.following(t, http.MethodPost, "s1", tool("1", "x", ""), wire.HeaderStream, wire.StreamNow)
 	f.says("-")
 	g := r.following(t, http.MethodGet, "s1", "", wire.HeaderLastEventID, f.last)
+	if ev, err := f.events.Next(); err != nil || string(ev.Raw) != wire.StreamTaken {
+		t.Errorf("the first reader got %q, %v, want to hear that another has come", ev.Raw, err)
+	}
 	f.says(".")
 	a := s.next(t)
 	a.say("one")

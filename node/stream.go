@@ -72,6 +72,7 @@ type reader struct {
 	wake  chan struct{} // of 1
 	leave bool          // it is to end when it has taken what there is; guarded by the streams
 	retry time.Duration // for the client to wait then; 0 for not said
+	cut   bool          // it was too slow; guarded by the streams
 }
 
 func (r *reader) nudge() {
@@ -86,5 +87,6 @@ type portion struct {
 	events []*entry
 	more   bool          // there is more already
 	over   bool          // that was the last of it
+	taken  bool          // because another reader has come
 	retry  time.Duration // to tell the client then
 }

@@ -74,7 +74,8 @@ func (t *streams) cutSlowest() bool {
 // cut takes the reader of a stream away. One of an own stream is told to come back: an end without
 // that means that the stream is somebody else's now. t.mu is held.
 func (t *streams) cut(st *stream) {
-	if st.key.kind == ownStream {
+	st.reader.cut = true
+	if st.reader.retry = 0; st.key.kind == ownStream {
 		st.reader.retry = parting
 	}
 	t.detached(st)

@@ -249,7 +249,11 @@ func (t *streams) take(r *reader) portion {
 	defer t.mu.Unlock()
 	st := r.st
 	if st.reader != r {
-		return portion{over: true, retry: r.retry}
+		p := portion{over: true, taken: !r.cut}
+		if r.cut {
+			p.retry = r.retry
+		}
+		return p
 	}
 	var p portion
 	i := st.from(r.at)

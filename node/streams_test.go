@@ -252,14 +252,14 @@ func TestSlowReaderOfAnOwnStreamIsToComeBack(t *testing.T) {
 	if slow.st.reader != nil {
 		t.Fatal("the slow reader was not cut off")
 	}
-	if p := s.take(slow); !p.over || p.retry == 0 {
+	if p := s.take(slow); !p.over || p.retry == 0 || p.taken {
 		t.Errorf("the slow reader got %+v, want an end that says to come back", p)
 	}
 	taken := s.mustOpen(t, true)
 	if r, err := s.resume(s.eventOf(taken, 0)); err != nil || r == nil {
 		t.Fatal(err, r)
 	}
-	if p := s.take(taken); !p.over || p.retry != 0 {
+	if p := s.take(taken); !p.over || p.retry != 0 || !p.taken {
 		t.Errorf("a reader whose stream was taken got %+v, want the mere end", p)
 	}
 }

@@ -38,6 +38,7 @@ type call struct {
 	final    bool   // the response has
 	last     string // the last event id that went to the client, as the node gave it out
 	closing  bool   // the last block said when the client is to come back
+	taken    bool   // the last block said that the client has come back already
 	now      bool   // see Request.StreamNow
 	// reform, if set, makes of a plain answer the one that the client gets.
 	reform func(body []byte) []byte

@@ -516,6 +516,21 @@ func TestBrokenCallOfAnOlderClient(t *testing.T) {
 	}
 }
 
+// One that has come back on another connection has the rest there, and nobody takes it away.
+func TestCallThatAnotherReaderHasTaken(t *testing.T) {
+	w := newListeners(t, 1, 1)
+	session, home := begin(t, w.rs[0], testServer)
+	w.node(home).setHook(streaming("tools/call", sent(callNews, wire.StreamTaken), nil))
+	w.node(home).setStream(scripts(script(nil, callFinal)))
+	p := do(w.rs[0], Request{
+		Scope: testServer, SessionID: session, Body: []byte(message("7", "tools/call", "{}")),
+		Header: http.Header{wire.HeaderVersion: {wire.Version20250618}},
+	})
+	if p.err != nil || p.Body.String() != callNews+wire.StreamTaken || len(w.node(home).asked()) != 0 {
+		t.Errorf("%q, %v; asked for %q", p.Body, p.err, w.node(home).asked())
+	}
+}
+
 // When the node is gone with it, the answer that broke off is said to be unknown, soon.
 func TestBrokenCallOfADeadNode(t *testing.T) {
 	w := newListeners(t, 2, 1)

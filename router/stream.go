@@ -212,7 +212,7 @@ func (c *call) pass(ev wire.Event) error {
 	if ev.HasID {
 		c.last = ev.ID
 	}
-	c.closing = ev.Retry > 0 && c.last != ""
+	c.closing, c.taken = ev.Retry > 0 && c.last != "", string(ev.Raw) == wire.StreamTaken
 	if c.s.wide() {
 		return writeBlock(c.w, c.r.wideEvent(c.s, c.server, ev))
 	}
@@ -241,7 +241,7 @@ func (c *call) parted(err error) bool {
 	if !errors.Is(err, io.EOF) {
 		return false
 	}
-	return c.closing || c.patient()
+	return c.closing || c.taken || c.patient()
 }
 
 // takeUp goes on with a stream that broke off between the node and this coordinator, if the node

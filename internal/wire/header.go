@@ -43,6 +43,10 @@ const (
 	// dispatched: its value is StreamNow. Without it a node waits whether there is an answer soon.
 	HeaderStream = "X-Mcphub-Stream"
 	StreamNow    = "now"
+
+	// StreamTaken is the comment with which a node ends a stream for a reader whose place another
+	// one has taken: it is not to be taken up again.
+	StreamTaken = ": taken up by another reader\n\n"
 )
 
 // Values of HeaderRefused.
