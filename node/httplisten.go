@@ -26,8 +26,12 @@ func (h *httpUpstream) listen() {
 func (h *httpUpstream) follow(ctx context.Context) {
 	at := cursor{retry: time.Second}
 	wait := backoff{}
+	of := 0 // the session that at is a place in
 	for opened := false; ctx.Err() == nil; {
 		session, version, made := h.identity()
+		if made != of { // a call has met the loss of the one before
+			at.id, of = "", made
+		}
 		res, err := h.get(ctx, h.url, session, version, at.id)
 		switch {
 		case err != nil:
@@ -43,7 +47,6 @@ func (h *httpUpstream) follow(ctx context.Context) {
 				_ = pause(ctx, wait.next())
 				continue
 			}
-			at.id = ""
 			if h.renew(ctx, made) != nil {
 				return
 			}

@@ -322,6 +322,7 @@ func isStream(res *http.Response) bool {
 // client is being asked something, there may be nothing new for as long as that takes.
 func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) {
 	at := cursor{retry: time.Second}
+	_, _, made := h.identity()
 	resumed := false
 	for misses := 0; ; misses++ {
 		seen := at.events
@@ -349,13 +350,16 @@ func (h *httpUpstream) stream(ctx context.Context, c *call, res *http.Response) 
 		if err == nil || errors.Is(err, io.EOF) {
 			c.suggestRetry(at.retry)
 		}
-		if res, err = h.resume(ctx, &at); err != nil {
+		if res, err = h.resume(ctx, &at, made); err != nil {
 			h.broken(c, err)
 			return
 		}
 		resumed = true
 	}
 }
+
+// errForgotten is the end of streams of a session that the server has forgotten.
+var errForgotten = errors.New("the server has forgotten the session")
 
 // cursor is a place in an event stream.
 type cursor struct {
@@ -397,12 +401,16 @@ func finishStream(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, maxErrorBody)
 }
 
-// resume asks for the rest of a stream after the time the server wants between connections.
-func (h *httpUpstream) resume(ctx context.Context, at *cursor) (*http.Response, error) {
+// resume asks for the rest of a stream after the time the server wants between connections. It is
+// lost with the session that it was of.
+func (h *httpUpstream) resume(ctx context.Context, at *cursor, made int) (*http.Response, error) {
 	if err := pause(ctx, at.retry); err != nil {
 		return nil, err
 	}
-	session, version, _ := h.identity()
+	session, version, now := h.identity()
+	if now != made {
+		return nil, errForgotten
+	}
 	res, err := h.get(ctx, h.url, session, version, at.id)
 	if err != nil {
 		return nil, err

@@ -174,3 +174,60 @@ func TestReplaysAreToldFromEventsOfEqualIDs(t *testing.T) {
 		t.Errorf("the oldest event is remembered, or %d and %d are kept; want %d", len(r.seen), len(r.order), maxSeen)
 	}
 }
+
+// A place in a stream says nothing to a server that has forgotten the session: its new stream is
+// asked for from the start, and a call of the old one is over.
+func TestEventIDsEndWithTheServersSession(t *testing.T) {
+	f := newFakeHTTP(t)
+	opened, broken := make(chan struct{}, 2), make(chan struct{})
+	f.stream = func(w http.ResponseWriter, r *http.Request) {
+		switch last := r.Header.Get(wire.HeaderLastEventID); {
+		case last == "" && r.Header.Get(wire.HeaderSession) == "up-1":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "id: g1\nretry: 1\ndata:\n\n")
+			w.(http.Flusher).Flush()
+			opened <- struct{}{}
+			<-broken
+		case last == "":
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			opened <- struct{}{}
+			<-r.Context().Done()
+		default:
+			t.Errorf("session %s is asked for what comes after %s", r.Header.Get(wire.HeaderSession), last)
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		}
+	}
+	posted, renewed := make(chan struct{}), make(chan struct{})
+	f.tool = func(w http.ResponseWriter, r *http.Request) {
+		m := messageOf(t, r)
+		if m.Params.Arguments.Text == "poll" {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "id: c1\nretry: 1\ndata:\n\n")
+			w.(http.Flusher).Flush()
+			close(posted)
+			<-renewed
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, text("new"))
+	}
+	r := startRig(t, nil, f.config(nil))
+	r.open("web", "s1")
+	<-opened
+	answer := make(chan string, 1)
+	go func() { answer <- r.post("web", "s1", tool("1", "echo", "poll")).last() }()
+	<-posted
+	f.set(func() { f.sessions = 10 })
+	if a := r.post("web", "s1", tool("2", "echo", "x")); textOf(t, a.last()) != "new" {
+		t.Errorf("a call of the new session: %s", a.body)
+	}
+	close(broken)
+	<-opened
+	close(renewed)
+	if got := <-answer; errorCode(t, got) != wire.CodeOutcomeUnknown {
+		t.Errorf("a call of the old session: %s, want error 1001", got)
+	}
+	r.close()
+}
