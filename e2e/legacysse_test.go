@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,13 +42,7 @@ func startLegacyFleet(t *testing.T) *legacyFleet {
 	port := strconv.Itoa(harness.FreePort(t))
 	script := harness.Script(t, "@modelcontextprotocol/server-everything", "mcp-server-everything")
 	harness.Start(t, "everything over SSE", []string{"PORT=" + port}, harness.Node(t), script, "sse")
-	harness.Eventually(t, 20*time.Second, "the server of HTTP+SSE listens", func() error {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err
-	})
+	waitListens(t, "127.0.0.1:"+port)
 	var nodes []harness.NodeOptions
 	for _, id := range []string{"node-1", "node-2"} {
 		n := fixtureNode(t, id)

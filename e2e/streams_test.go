@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,11 +55,11 @@ func askingCalls() []everythingCall {
 // everybody and one for each session.
 func TestEverythingThroughEveryStreamingClient(t *testing.T) {
 	long(t)
-	c := startEverythingFleet(t)
+	c, web := startEverythingFleet(t)
 	for kind, connect := range talkers {
 		for _, at := range []struct{ server, path, prefix string }{
 			{"everything", "/mcp/everything", ""}, {"everything", "/mcp", "everything-"}, {"everything", "/mcp/desk", "everything-"},
-			{"apart", "/mcp/apart", ""}, {"apart", "/mcp", "apart-"},
+			{"apart", "/mcp/apart", ""}, {"apart", "/mcp", "apart-"}, {"web", "/mcp/web", ""},
 		} {
 			t.Run(kind+" "+at.server+" "+at.path, func(t *testing.T) {
 				name := strings.ReplaceAll(kind+at.server+at.path, "/", "-")
@@ -64,7 +67,7 @@ func TestEverythingThroughEveryStreamingClient(t *testing.T) {
 				e.calls()
 				e.progress()
 				e.asked()
-				if at.server == "apart" || at.path != "/mcp" { // over all servers the resources of both are those of apart
+				if at.server != "everything" || at.path != "/mcp" { // over all servers the resources of both are those of apart
 					e.updates()
 				}
 				if at.server == "apart" {
@@ -78,23 +81,56 @@ func TestEverythingThroughEveryStreamingClient(t *testing.T) {
 		}
 	}
 	t.Run("tasks", func(t *testing.T) { checkTasks(t, c) })
+	t.Run("a server that answers 400 for sessions it has forgotten", func(t *testing.T) { checkForgetful(t, c, web) })
 	t.Run("a link before the call", func(t *testing.T) { checkURLRequired(t, c) })
 	checkSpread(t, c.Front, 3)
 }
 
-// startEverythingFleet is server-everything on two nodes, once for all sessions and once for each.
-func startEverythingFleet(t *testing.T) *harness.Cluster {
+// startEverythingFleet is server-everything on two nodes: a process for all sessions of a node, one
+// for each, and one over streamable HTTP for both nodes. That has the quirks of many servers: it
+// answers 400 for sessions it does not know, allows one stream by GET, needs both types in Accept,
+// and asked for the rest of one stream it sends what was on all others.
+func startEverythingFleet(t *testing.T) (*harness.Cluster, *everythingWeb) {
 	t.Helper()
+	web := &everythingWeb{port: strconv.Itoa(harness.FreePort(t))}
+	web.start(t)
 	var nodes []harness.NodeOptions
 	for _, id := range []string{"node-1", "node-2"} {
 		shared := npmServers(t)["everything"]
 		apart := shared
 		apart.Isolation, apart.MaxProcesses = "session", 20
-		nodes = append(nodes, harness.NodeOptions{ID: id, Servers: harness.Servers{"everything": shared, "apart": apart}})
+		nodes = append(nodes, harness.NodeOptions{ID: id, Servers: harness.Servers{
+			"everything": shared, "apart": apart, "web": {Type: "streamable-http", URL: "http://127.0.0.1:" + web.port + "/mcp"},
+		}})
 	}
 	return harness.StartCluster(t, harness.Options{
 		Secret: "a-secret-of-the-tests", Nodes: nodes,
 		Coordinator: harness.Object{"groups": []any{harness.Object{"name": "desk", "servers": []any{"everything"}}}},
+	}), web
+}
+
+// everythingWeb is server-everything over streamable HTTP.
+type everythingWeb struct {
+	port string
+	proc *harness.Proc
+}
+
+func (w *everythingWeb) start(t *testing.T) {
+	t.Helper()
+	script := harness.Script(t, "@modelcontextprotocol/server-everything", "mcp-server-everything")
+	w.proc = harness.Start(t, "everything over HTTP", []string{"PORT=" + w.port}, harness.Node(t), script, "streamableHttp")
+	waitListens(t, "127.0.0.1:"+w.port)
+}
+
+// waitListens waits until somebody takes connections at addr.
+func waitListens(t *testing.T, addr string) {
+	t.Helper()
+	harness.Eventually(t, 20*time.Second, addr+" is listened at", func() error {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
 	})
 }
 
@@ -281,4 +317,31 @@ func checkURLRequired(t *testing.T, c *harness.Cluster) {
 			t.Errorf("%s: %.400s, %v, want error -32042 with its elicitations", at.path, body, err)
 		}
 	}
+}
+
+// checkForgetful has the server start anew, for which all sessions are unknown: those of clients go
+// on, and what they are subscribed to is told them as before.
+func checkForgetful(t *testing.T, c *harness.Cluster, web *everythingWeb) {
+	t.Helper()
+	e := &everythingClient{t: t, talker: talkGoSDK(t, c.Front.URL+"/mcp/web", "ann"), name: "ann"}
+	const uri = "demo://resource/dynamic/text/7"
+	if err := e.Subscribe(t.Context(), uri); err != nil {
+		t.Fatal(err)
+	}
+	web.proc.Kill()
+	web.start(t)
+	harness.Eventually(t, 40*time.Second, "calls go on", func() error {
+		text, err := e.Call(t.Context(), "echo", map[string]any{"message": "again"})
+		if err == nil && text != "Echo: again" {
+			err = errors.New(text)
+		}
+		return err
+	})
+	for _, call := range askingCalls()[:3] { // what belongs to no call waits until the node has opened the stream again
+		e.call(call)
+	}
+	e.toggle("toggle-subscriber-updates", "Started")
+	harness.Eventually(t, 15*time.Second, "the update of "+uri, func() error {
+		return e.noted("notifications/resources/updated", uri)
+	})
 }
