@@ -159,6 +159,11 @@ func (l *link) park(f *wire.Frame, via *call) (*question, *askRefused) {
 // unaskable is why a request cannot be given to a session, or nil. l.mu is held.
 func (l *link) unaskable(ses *session, f *wire.Frame) *askRefused {
 	switch {
+	case l.rootless && f.Method == rootsList:
+		return &askRefused{wire.CodeMethodNotFound, "the hub's settings keep clients' roots from this server (roots: false)"}
+	case ses == nil && f.Method == rootsList && !l.alone:
+		return &askRefused{wire.CodeInternal, "clients are asked for the roots of a server that they share only as a part of " +
+			"their calls; run it with isolation: session"}
 	case ses == nil:
 		return &askRefused{wire.CodeInternal, "the hub cannot tell which client this request is for: several sessions share " +
 			"this server, or none has opened it yet; run it with isolation: session"}

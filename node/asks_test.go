@@ -331,7 +331,7 @@ func TestRequestsNeedWhatTheClientHasDeclared(t *testing.T) {
 		{`{}`, `"method":"something/new"`, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPeer(t, nil)
+			p := newPeer(t, func(l *link) { l.alone = true })
 			a := p.user("a", tc.caps)
 			p.says(`{"jsonrpc":"2.0","id":1,%s}`, tc.request)
 			sent := p.got()

@@ -192,15 +192,15 @@ func TestRequestsOnTheStreamOfAnHTTPServer(t *testing.T) {
 		}
 	}
 	r := startRig(t, nil, f.config(nil))
-	r.openAs("web", "s1", `{"roots":{}}`)
+	r.openAs("web", "s1", `{"sampling":{}}`)
 	s := r.begin(http.MethodGet, "web", "s1", "")
-	says <- `{"jsonrpc":"2.0","id":3,"method":"roots/list"}`
+	says <- `{"jsonrpc":"2.0","id":3,"method":"sampling/createMessage"}`
 	asked := s.next()
 	f.set(func() { f.status = 422 })
-	if status := r.answered("web", "s1", asked, `"result":{"roots":[]}`); status != 502 {
+	if status := r.answered("web", "s1", asked, `"result":{"role":"user"}`); status != 502 {
 		t.Errorf("an answer that the server turns away: status %d, want 502", status)
 	}
-	if status := r.answered("web", "s1", asked, `"result":{"roots":[]}`); status != 202 {
+	if status := r.answered("web", "s1", asked, `"result":{"role":"user"}`); status != 202 {
 		t.Errorf("and once more: status %d, want 202", status)
 	}
 	if status := r.answered("web", "s1", `{"id":"other"}`, `"result":{}`); status != 400 {
@@ -208,10 +208,10 @@ func TestRequestsOnTheStreamOfAnHTTPServer(t *testing.T) {
 	}
 	// A server that has forgotten us has forgotten what it asked, and might ask anew under the same id.
 	f.set(func() { f.status = 0 })
-	says <- `{"jsonrpc":"2.0","id":4,"method":"roots/list"}`
+	says <- `{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage"}`
 	asked = s.next()
 	f.set(func() { f.sessions = 40 })
-	if status := r.answered("web", "s1", asked, `"result":{"roots":[]}`); status != 502 {
+	if status := r.answered("web", "s1", asked, `"result":{"role":"user"}`); status != 502 {
 		t.Errorf("an answer that the server does not know: status %d, want 502", status)
 	}
 	n := 0
@@ -228,7 +228,7 @@ func TestRequestsOnTheStreamOfAnHTTPServer(t *testing.T) {
 	}
 	says <- ""
 	eventually(t, "stream open again", func() bool { return len(f.got("GET")) > 1 })
-	says <- `{"jsonrpc":"2.0","id":5,"method":"roots/list"}`
+	says <- `{"jsonrpc":"2.0","id":5,"method":"sampling/createMessage"}`
 	asked = s.next()
 	f.set(func() { f.sessions = 50 })
 	r.post("web", "s1", tool("1", "x", "x"))
@@ -443,6 +443,10 @@ func TestWhatServersAreToldThatClientsCan(t *testing.T) {
 		sc   func(log string) ServerConfig
 		want []string // in order of the handshakes
 	}{
+		"shared, no roots":         {func(log string) ServerConfig { return rootless(fake("alpha", "FAKE_LOG="+log)) }, []string{rootlessCapabilities}},
+		"isolated, no roots":       {func(log string) ServerConfig { return rootless(isolatedFake("alpha", 2, 0, "FAKE_LOG="+log)) }, []string{rootlessCapabilities, `{"x":1.0}`}},
+		"isolated, warm, no roots": {func(log string) ServerConfig { return rootless(isolatedFake("alpha", 2, 1, "FAKE_LOG="+log)) }, []string{rootlessCapabilities, rootlessCapabilities}},
+
 		"shared":         {func(log string) ServerConfig { return fake("alpha", "FAKE_LOG="+log) }, []string{anyCapabilities}},
 		"isolated":       {func(log string) ServerConfig { return isolatedFake("alpha", 2, 0, "FAKE_LOG="+log) }, []string{anyCapabilities, `{"roots":{},"x":1.0}`}},
 		"isolated, warm": {func(log string) ServerConfig { return isolatedFake("alpha", 2, 1, "FAKE_LOG="+log) }, []string{anyCapabilities, anyCapabilities}},

@@ -18,8 +18,36 @@ var capabilityNames = [...]string{
 
 // anyCapabilities are declared to servers whose connection is for clients that are not known yet.
 // A request that its client has not declared for is refused by the node.
-const anyCapabilities = `{"roots":{"listChanged":true},"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},` +
+const anyCapabilities = `{"roots":{"listChanged":true},` + otherCapabilities
+
+// rootlessCapabilities are declared instead to servers that get no roots.
+const rootlessCapabilities = `{` + otherCapabilities
+
+const otherCapabilities = `"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},` +
 	`"tasks":{"list":{},"cancel":{},"requests":{"sampling":{"createMessage":{}},"elicitation":{"create":{}}}}}`
+
+// declared is what a server is told that any client can do.
+func declared(rootless bool) string {
+	if rootless {
+		return rootlessCapabilities
+	}
+	return anyCapabilities
+}
+
+// withoutRoots is an object of capabilities as a server is told of it that gets no roots.
+func withoutRoots(caps []byte) []byte {
+	out := []byte{'{'}
+	for k, v := range wire.Members(caps, wire.Span{End: len(caps)}) {
+		if name, _ := wire.Unquote(k.Of(caps)); name == "roots" {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, k.Of(caps)...), ':'), v.Of(caps)...)
+	}
+	return append(out, '}')
+}
 
 // readCapabilities reads them from the params of an initialize.
 func readCapabilities(params []byte) (c capabilities) {
@@ -65,7 +93,7 @@ func needs(f *wire.Frame) []string {
 	}
 	var all []string
 	switch f.Method {
-	case "roots/list":
+	case rootsList:
 		return []string{"roots"}
 	case "elicitation/create":
 		mode := "elicitation.form"
@@ -95,6 +123,9 @@ func needs(f *wire.Frame) []string {
 	}
 	return all
 }
+
+// rootsList is a server's request for its client's roots.
+const rootsList = "roots/list"
 
 // rootsChanged tells a server to ask its client again.
 const rootsChanged = `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}` + "\n"

@@ -148,6 +148,9 @@ type ServerConfig struct {
 	// request for so long and none in flight; what the process knew is lost, and the session's
 	// next request opens it anew. Zero means that only the sessions' own timeout does.
 	IdleTimeout time.Duration
+	// NoRoots keeps clients' roots from the server: it is not told that clients have any, its
+	// roots/list is refused, and it does not hear that roots have changed.
+	NoRoots bool
 	// StartTimeout and CallTimeout are this server's own. Zero means those of Config.
 	StartTimeout, CallTimeout time.Duration
 }

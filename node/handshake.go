@@ -26,7 +26,7 @@ func (l *link) handshake(ctx context.Context) error { return l.greet(ctx, l.ownG
 
 // ownGreeting is the node's own initialize.
 func (l *link) ownGreeting() *greeting {
-	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":`+anyCapabilities+`,"clientInfo":{"name":"mcphub","version":`),
+	params := append([]byte(`{"protocolVersion":"`+wire.LatestLegacy+`","capabilities":`+declared(l.rootless)+`,"clientInfo":{"name":"mcphub","version":`),
 		wire.Quote(l.lim.Version)...)
 	return &greeting{params: append(params, "}}"...)}
 }
@@ -122,13 +122,20 @@ type greeting struct {
 
 // greetingOf is a client's initialize as a process of its own gets it: with the client's own
 // params. all says that the process is to be told of all capabilities, as those are that have
-// been started ahead, so that no session's process does less than another's.
-func greetingOf(f *wire.Frame, version string, all bool) greeting {
+// been started ahead, so that no session's process does less than another's; rootless, that it gets
+// no roots.
+func greetingOf(f *wire.Frame, version string, all, rootless bool) greeting {
 	params := f.ParamsBytes()
 	g := greeting{version: version, caps: readCapabilities(params)}
 	var edits []wire.Edit
-	if at, ok := wire.Lookup(params, "capabilities"); ok && all {
-		edits = append(edits, wire.Edit{Span: at, New: []byte(anyCapabilities)})
+	if at, ok := wire.Lookup(params, "capabilities"); ok {
+		_, has := wire.LookupIn(params, at, "roots")
+		switch {
+		case all:
+			edits = append(edits, wire.Edit{Span: at, New: []byte(declared(rootless))})
+		case rootless && has:
+			edits = append(edits, wire.Edit{Span: at, New: withoutRoots(at.Of(params))})
+		}
 	}
 	if at, ok := wire.Lookup(params, "protocolVersion"); ok && !wire.IsLegacy(version) {
 		edits = append(edits, wire.Edit{Span: at, New: wire.Quote(wire.LatestLegacy)})

@@ -72,6 +72,8 @@ type link struct {
 	up    upstream
 	epoch time.Time
 	alone bool // an isolated server's: for one session, which no other follows
+	// rootless keeps clients' roots from the server.
+	rootless bool
 	// patient says that a call whose client is being asked something may take as long as that does.
 	patient bool
 

@@ -130,7 +130,7 @@ func (p *pool) takeSpare(id string, g *greeting) *proc {
 		}
 		pr.state, pr.session, pr.since = procServing, id, time.Now()
 		p.sessions[id] = pr
-		if g.caps.has("roots") {
+		if g.caps.has("roots") && !pr.link.rootless {
 			pr.link.post([]byte(rootsChanged))
 		}
 		p.s.stats.sparesGiven.Add(1)

@@ -14,7 +14,7 @@ import (
 // sessions.
 func (s *server) open(ctx context.Context, id string, f *wire.Frame, version string) (result []byte, sessions int, err error) {
 	if s.pool != nil {
-		l, n, err := s.pool.open(ctx, id, greetingOf(f, version, s.pool.warm > 0))
+		l, n, err := s.pool.open(ctx, id, greetingOf(f, version, s.pool.warm > 0, s.cfg.NoRoots))
 		if err != nil {
 			return nil, 0, err
 		}

@@ -180,7 +180,7 @@ func (s *server) start(ctx context.Context, g *greeting, list bool) (*link, *cat
 	ctx, cancel := context.WithTimeout(ctx, s.lim.StartTimeout)
 	defer cancel()
 	l := newLink(s.lim.ID, s.cfg.Name, s.lim, s.log, s.stats, s.fence)
-	l.alone, l.patient = s.pool != nil, s.cfg.CallTimeout == 0
+	l.alone, l.rootless, l.patient = s.pool != nil, s.cfg.NoRoots, s.cfg.CallTimeout == 0
 	up, err := s.dial(l)
 	if err != nil {
 		return nil, nil, err

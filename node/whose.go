@@ -16,7 +16,8 @@ import "github.com/mcphub-go/mcphub/internal/wire"
 //  4. While the server works on calls of one session only, it speaks of those. A server that has
 //     been heard to speak of calls after answering them may mean one of those instead, so from it
 //     only a session gets anything that has always been the only one at work.
-//  5. Where there has only ever been one session, there is no other it could mean.
+//  5. Where there has only ever been one session, there is no other it could mean. That does not
+//     hold for roots: what a shared server makes of those, it makes of them for all that come later.
 //
 // The one hole is in the fourth: the first thing a server says after answering, of a call of
 // another session than the one alone at work just then, cannot be told from what it says of that
@@ -40,7 +41,7 @@ func (l *link) whose(f *wire.Frame, via *call) (ses *session, c *call) {
 		return l.first, newestOf(l.first, "")
 	case c != nil:
 		return c.ses, c
-	case !l.joined && l.first != nil && !l.first.ended:
+	case !l.joined && l.first != nil && !l.first.ended && f.Method != rootsList:
 		return l.first, nil
 	}
 	return nil, nil
@@ -92,9 +93,12 @@ func (l *link) meet(ses *session) {
 // sole says that the server has never served another session than this one. l.mu is held.
 func (l *link) sole(ses *session) bool { return ses != nil && (l.alone || l.first == ses && !l.joined) }
 
-// speaksFor says whether a client may say what it does to a server that may have others: of a task
-// only whoever has made it.
+// speaksFor says whether a client may say what it does to a server that may have others: of its
+// roots to none, of a task only whoever has made it.
 func (l *link) speaksFor(ses *session, f *wire.Frame) bool {
+	if f.Method == "notifications/roots/list_changed" {
+		return l.alone && !l.rootless
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.sole(ses) {
@@ -102,5 +106,5 @@ func (l *link) speaksFor(ses *session, f *wire.Frame) bool {
 	}
 	id, _ := textAt(f, "params", "taskId")
 	maker, _ := l.clientTasks.owner(id)
-	return maker == ses && f.Method == "notifications/tasks/status"
+	return maker == ses
 }

@@ -218,16 +218,16 @@ func TestJoinHoldsTheRulesOfTheSettings(t *testing.T) {
 
 func TestServersOfTheSettingsReachTheNodeWhole(t *testing.T) {
 	s, err := config.Load(writeSettings(t, `{"mcpServers": {
-		"a": {"command": "x", "isolation": "session", "maxProcesses": 5, "warm": 2, "idleTimeoutMs": 1000, "startTimeout": 2000, "callTimeout": 3000, "weight": 4},
+		"a": {"command": "x", "isolation": "session", "maxProcesses": 5, "warm": 2, "idleTimeoutMs": 1000, "startTimeout": 2000, "callTimeout": 3000, "weight": 4, "roots": false},
 		"b": {"url": "http://127.0.0.1:1/sse", "type": "sse", "headers": {"X-Key": "k"}},
 		"c": {"command": "y"}}}`), environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{
-		"{Name:a Type:stdio Command:x Args:[] Env:map[] URL: Headers:map[] Builtin:<nil> Enabled:true Weight:4 Isolation:session MaxProcesses:5 Warm:2 IdleTimeout:1s StartTimeout:2s CallTimeout:3s}",
-		"{Name:b Type:sse Command: Args:[] Env:map[] URL:http://127.0.0.1:1/sse Headers:map[X-Key:k] Builtin:<nil> Enabled:true Weight:1 Isolation:shared MaxProcesses:0 Warm:0 IdleTimeout:0s StartTimeout:30s CallTimeout:10m0s}",
-		"{Name:c Type:stdio Command:y Args:[] Env:map[] URL: Headers:map[] Builtin:<nil> Enabled:true Weight:1 Isolation:shared MaxProcesses:0 Warm:0 IdleTimeout:0s StartTimeout:30s CallTimeout:10m0s}",
+		"{Name:a Type:stdio Command:x Args:[] Env:map[] URL: Headers:map[] Builtin:<nil> Enabled:true Weight:4 Isolation:session MaxProcesses:5 Warm:2 IdleTimeout:1s NoRoots:true StartTimeout:2s CallTimeout:3s}",
+		"{Name:b Type:sse Command: Args:[] Env:map[] URL:http://127.0.0.1:1/sse Headers:map[X-Key:k] Builtin:<nil> Enabled:true Weight:1 Isolation:shared MaxProcesses:0 Warm:0 IdleTimeout:0s NoRoots:false StartTimeout:30s CallTimeout:10m0s}",
+		"{Name:c Type:stdio Command:y Args:[] Env:map[] URL: Headers:map[] Builtin:<nil> Enabled:true Weight:1 Isolation:shared MaxProcesses:0 Warm:0 IdleTimeout:0s NoRoots:false StartTimeout:30s CallTimeout:10m0s}",
 	} {
 		if got := fmt.Sprintf("%+v", serverConfigs(s.Servers)[i]); got != want {
 			t.Errorf("server %d:\n%s, want\n%s", i, got, want)

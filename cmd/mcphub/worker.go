@@ -156,7 +156,7 @@ func serverConfigs(servers []config.Server) []node.ServerConfig {
 			Name: s.Name, Type: s.Type, Command: s.Command, Args: s.Args, Env: s.Env,
 			URL: s.URL, Headers: s.Headers, Enabled: s.Enabled, Weight: s.Weight,
 			Isolation: s.Isolation, MaxProcesses: s.MaxProcesses, Warm: s.Warm, IdleTimeout: s.IdleTimeout,
-			StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout,
+			StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout, NoRoots: s.NoRoots,
 		})
 	}
 	return out

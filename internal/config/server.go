@@ -60,6 +60,8 @@ type Server struct {
 	StartTimeout time.Duration
 	// CallTimeout is the longest time a request may go without an answer and without progress.
 	CallTimeout time.Duration
+	// NoRoots is for a server that does not get its clients' roots.
+	NoRoots bool
 	// Weight is the share of new sessions of this replica against those on other nodes, 1 to
 	// 100; the node's weight multiplies it.
 	Weight int
@@ -82,6 +84,7 @@ type shownServer struct {
 	IdleTimeout  time.Duration `json:",omitempty"`
 	StartTimeout time.Duration `json:",omitempty"`
 	CallTimeout  time.Duration `json:",omitempty"`
+	NoRoots      bool          `json:",omitempty"`
 	Weight       int           `json:",omitempty"`
 }
 
@@ -90,7 +93,7 @@ func (s Server) shown() shownServer {
 		Name: s.Name, Type: s.Type, Enabled: s.Enabled, Command: s.Command, Args: len(s.Args),
 		Env: slices.Sorted(maps.Keys(s.Env)), URL: origin(s.URL), Headers: slices.Sorted(maps.Keys(s.Headers)),
 		Isolation: s.Isolation, MaxProcesses: s.MaxProcesses, Warm: s.Warm, IdleTimeout: s.IdleTimeout,
-		StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout, Weight: s.Weight,
+		StartTimeout: s.StartTimeout, CallTimeout: s.CallTimeout, NoRoots: s.NoRoots, Weight: s.Weight,
 	}
 }
 

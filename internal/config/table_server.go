@@ -41,6 +41,13 @@ func serverKeys() []key {
 		{path: "mcpServers.*.callTimeout", kind: kindMillis, def: `600000`,
 			doc:   "Longest time that a request may go without an answer and without progress.",
 			field: into(func(t *target) *time.Duration { return &t.server.CallTimeout })},
+		{path: "mcpServers.*.roots", kind: kindBool, def: `true`,
+			doc: "With `false` the server does not get the roots of its clients: it is not told that they have any, and refused when it asks. For servers that " +
+				"take roots for directories of the node, such as `server-filesystem`.",
+			field: field{
+				read: func(t *target, v any) { t.server.NoRoots = !v.(bool) },
+				get:  func(t *target) any { return !t.server.NoRoots },
+			}},
 		{path: "mcpServers.*.weight", kind: kindCount, def: `1`, min: 1, max: maxWeight,
 			doc:   "Share of new sessions that this replica gets, 1 to 100, where several nodes have the server. The node's own `weight` multiplies it.",
 			field: into(func(t *target) *int { return &t.server.Weight })},

@@ -49,6 +49,7 @@ var examples = map[string]struct{ file, value string }{
 	"systemConfig.routing.allowedOrigins":                   {`{"systemConfig": {"routing": {%s}}}`, `["http://h"]`},
 	"mcpServers.*.startTimeout":                             {`{"mcpServers": {"s": {"command": "x", %s}}}`, `1000`},
 	"mcpServers.*.callTimeout":                              {`{"mcpServers": {"s": {"command": "x", %s}}}`, `1000`},
+	"mcpServers.*.roots":                                    {`{"mcpServers": {"s": {"command": "x", %s}}}`, `false`},
 	"mcpServers.*.weight":                                   {`{"mcpServers": {"s": {"command": "x", %s}}}`, `100`},
 	"mcpServers.*.isolation":                                {`{"mcpServers": {"s": {"command": "x", %s}}}`, `"session"`},
 	"mcpServers.*.perSessionClient":                         {`{"mcpServers": {"s": {"command": "x", %s}}}`, `true`},
