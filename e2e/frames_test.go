@@ -180,8 +180,8 @@ func TestHubScopeListsAndCalls(t *testing.T) {
 			t.Errorf("tools/call of %q = %s, want an error", tool, raw)
 		}
 	}
-	// What aggregation does not do yet is refused with a sentence, not with silence.
-	for _, method := range []string{"resources/subscribe", "tasks/list", "completion/complete", "nobody/knows/this"} {
+	// What nobody can serve is refused with a sentence, not with silence.
+	for _, method := range []string{"resources/subscribe", "tasks/get", "completion/complete", "nobody/knows/this"} {
 		_, err := s.Request(t.Context(), method, map[string]any{})
 		if err == nil || len(strings.Fields(err.Error())) < 4 {
 			t.Errorf("%s over the whole hub: %v, want an error that says something", method, err)

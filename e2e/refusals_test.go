@@ -143,9 +143,13 @@ func refusedByMCP() []refusal {
 	keyed.at, closed.at, group.at = "keyed", "closed", "closed"
 	return []refusal{
 		keyed, closed, group,
-		{says: "streams from the server are not offered yet", status: 405, code: -32600, path: "/mcp"},
-		{says: "this endpoint takes POST and DELETE", status: 405, code: -32600, method: "PUT", path: "/mcp"},
-		{says: "the HTTP+SSE transport of MCP 2024-11-05 is not offered yet", status: 404, path: "/sse"},
+		{says: "a stream belongs to a session: send initialize by POST first", status: 400, code: -32600, path: "/mcp"},
+		{says: "the Last-Event-ID is none that this hub gives", status: 400, code: -32600, path: "/mcp", header: "Mcp-Session-Id: a|Last-Event-ID: b c"},
+		{says: "a GET has no body: messages are sent by POST", status: 400, code: -32600, method: "GET", path: "/mcp", body: ping},
+		{says: "the Accept header must allow text/event-stream: GET opens a stream", status: 406, code: -32600, path: "/mcp", header: "Accept: application/json"},
+		{says: "this endpoint takes ", status: 405, code: -32600, method: "PUT", path: "/mcp"},
+		{says: "unknown sessionId: its stream has ended, or was never here", status: 404, code: -32600, path: "/messages?sessionId=made-up", header: mcpBody, body: initialize},
+		post("a batch belongs to a session: send initialize first", 400, -32600, "/mcp", "", "["+ping+"]"),
 		{says: "the Content-Type must be application/json", status: 415, code: -32600, path: "/mcp/plain", header: "Content-Type: text/plain", body: ping},
 		{says: "the Accept header must allow", status: 406, code: -32600, path: "/mcp/plain", header: jsonBody + "|Accept: text/html, */*;q=0", body: ping},
 		post("compressed bodies are not accepted: send none", 415, -32600, "/mcp/plain", "|Content-Encoding: gzip", ping),
@@ -171,7 +175,10 @@ func refusedByMCP() []refusal {
 		within("/mcp", "completion/complete needs params.ref", 200, -32602, frame("completion/complete", `{}`)),
 		within("/mcp", "params.ref.type must be ref/prompt or ref/resource", 200, -32602, frame("completion/complete", `{"ref":{"type":"ref/tool","name":"a"}}`)),
 		within("/mcp", "unknown resource or template: params.ref.uri", 200, -32602, frame("completion/complete", `{"ref":{"type":"ref/resource","uri":"nobody://has/this"}}`)),
-		within("/mcp/plain", "a response answers nothing here", 400, -32600, `{"jsonrpc":"2.0","id":5,"result":{}}`),
+		within("/mcp/plain", "the id is of no request that this session was asked", 400, -32600, `{"jsonrpc":"2.0","id":5,"result":{}}`),
+		within("/mcp", "no request with this id was sent in this session", 400, -32600, `{"jsonrpc":"2.0","id":5,"result":{}}`),
+		within("/mcp", " can be subscribed to", 200, -32602, frame("resources/subscribe", `{"uri":""}`)),
+		within("/mcp", "Task not found: ids of tasks here are <server>~<id>", 200, -32602, frame("tasks/get", `{"taskId":"made-up"}`)),
 	}
 }
 
@@ -184,7 +191,6 @@ func refusedByNodes() []refusal {
 		return refusal{says: says, status: status, at: "node", path: "/api/node/challenge", header: jsonBody, body: body}
 	}
 	return []refusal{
-		{says: "this hub offers no stream by GET", status: 405, at: "node", path: "/mcp/plain"},
 		{says: "credential", status: 401, at: "node", path: "/mcp/plain", header: mcpBody, body: initialize},
 		{says: "a node serves coordinators, and no web page", status: 403, at: "node", path: "/health", header: "Origin: http://localhost"},
 		{says: "that host name may be anybody's: ask this node by its address", status: 403, at: "node", path: "/health", header: "Host: evil.example.com"},

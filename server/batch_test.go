@@ -117,6 +117,9 @@ func (c *batchCarrier) Carry(_ context.Context, w http.ResponseWriter, req route
 	case f.Method == "silent":
 		w.WriteHeader(http.StatusOK)
 		return nil
+	case f.Method == "turned":
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return nil
 	case f.Method == "aborts":
 		panic(http.ErrAbortHandler)
 	case f.Method == "plain":
@@ -148,19 +151,19 @@ func newBatchRig(t *testing.T) (*rig, *batchCarrier) {
 
 func TestBatchesAreAnsweredAsOneArray(t *testing.T) {
 	r, c := newBatchRig(t)
-	body := "\n [" + strings.Join([]string{rpc("1", "quick"), word, rpc(`"b"`, "plain"), rpc("3", "broken"), rpcResult("9"), rpc("4", "silent"), rpc("5", "aborts")}, " , ") + "]"
+	body := "\n [" + strings.Join([]string{rpc("1", "quick"), word, rpc(`"b"`, "plain"), rpc("3", "broken"), rpcResult("9"), rpc("4", "silent"), rpc("5", "aborts"), rpc("6", "turned")}, " , ") + "]"
 	p := r.do(t, "POST", "/mcp/everything", body, wire.HeaderSession, "s1")
 	var answers []struct {
 		ID    json.RawMessage
 		Error *struct{ Code int }
 	}
-	if err := json.Unmarshal([]byte(p.body), &answers); err != nil || p.status != 200 || len(answers) != 5 {
+	if err := json.Unmarshal([]byte(p.body), &answers); err != nil || p.status != 200 || len(answers) != 6 {
 		t.Fatalf("%d %s, %v", p.status, p.body, err)
 	}
 	for i, want := range []struct {
 		id   string
 		code int
-	}{{"1", 0}, {`"b"`, 0}, {"3", wire.CodeNotExecuted}, {"4", wire.CodeOutcomeUnknown}, {"5", wire.CodeOutcomeUnknown}} {
+	}{{"1", 0}, {`"b"`, 0}, {"3", wire.CodeNotExecuted}, {"4", wire.CodeOutcomeUnknown}, {"5", wire.CodeOutcomeUnknown}, {"6", wire.CodeInternal}} {
 		code := 0
 		if answers[i].Error != nil {
 			code = answers[i].Error.Code
@@ -169,7 +172,7 @@ func TestBatchesAreAnsweredAsOneArray(t *testing.T) {
 			t.Errorf("answer %d is for %s with code %d, want %s and %d: %s", i, answers[i].ID, code, want.id, want.code, p.body)
 		}
 	}
-	if got := strings.Join(c.order, " "); got != `1quick notifications/x "b"plain 3broken 9 4silent 5aborts` {
+	if got := strings.Join(c.order, " "); got != `1quick notifications/x "b"plain 3broken 9 4silent 5aborts 6turned` {
 		t.Errorf("carried %s", got)
 	}
 	p = r.do(t, "POST", "/mcp/everything", "["+word+","+rpcResult("9")+"]", wire.HeaderSession, "s1", wire.HeaderVersion, "2025-03-26")
