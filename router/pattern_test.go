@@ -118,12 +118,12 @@ func TestOverlaps(t *testing.T) {
 func TestPatternIsNotSlow(t *testing.T) {
 	p := mustPattern(t, "x:"+strings.Repeat("{a}b", 32))
 	u := exactly("x:" + strings.Repeat("b", maxMatched-3) + "c")
-	start := time.Now()
-	if ok, _ := p.match(u, new(matchBudget)); ok {
+	left := matchBudget
+	if ok, _ := p.match(u, &left); ok {
 		t.Error("it matches")
 	}
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("one match took %v", d)
+	if left < 0 { // it looks at each pair of places once, and they are half of it
+		t.Errorf("one match has cost %d of %d", matchBudget-left, matchBudget)
 	}
 	if ok, _ := p.match(exactly("x:"+strings.Repeat("b", maxMatched)), new(matchBudget)); ok {
 		t.Error("a URI over the limit was matched")
