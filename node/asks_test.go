@@ -243,6 +243,13 @@ func TestRequestsAreNeverGuessed(t *testing.T) {
 			b.call("1", "")
 			return nil
 		}},
+		"after an answer and being asked for roots, another at work": {play: func(p *peer, a, b *user) *call {
+			c, _ := a.call("1", "")
+			p.says(`{"jsonrpc":"2.0","id":%d,"result":{}}`, c.up)
+			p.says(rootsAsked)
+			b.call("1", "")
+			return nil
+		}, asked: "b call"},
 		"cancelled, another at work": {play: func(p *peer, a, b *user) *call {
 			c, _ := a.call("1", "")
 			p.link.abandon(c, "cancelled")

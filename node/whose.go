@@ -35,7 +35,9 @@ func (l *link) whose(f *wire.Frame, via *call) (ses *session, c *call) {
 	case named && !l.sole(l.first):
 		return nil, nil
 	}
-	l.unasked = l.unasked || l.worked != nil && len(l.calls) == 0
+	if f.Method != rootsList { // which servers ask once they are initialized, some of them late: it is of no call
+		l.unasked = l.unasked || l.worked != nil && len(l.calls) == 0
+	}
 	switch c := l.newest(); {
 	case l.alone:
 		return l.first, newestOf(l.first, "")
