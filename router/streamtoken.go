@@ -53,15 +53,18 @@ func (k *Keys) MintStream(owner store.CoordinatorID, subject string) (StreamToke
 	if err != nil {
 		return StreamToken{}, err
 	}
-	t := StreamToken{ID: random.SessionID(), Owner: owner, subject: subjectDigest(subject)}
+	who := subjectDigest(subject)
+	return StreamToken{text: k.encodeStream(random, who, owner), ID: random.SessionID(), Owner: owner, subject: who}, nil
+}
+
+func (k *Keys) encodeStream(random sid, subject digest, owner store.CoordinatorID) string {
 	key := k.newest()
 	var buf [maxStreamToken]byte
 	b := append(append(buf[:0], streamVersion), key.id[:]...)
-	b = append(append(b, t.subject[:]...), random[:]...)
+	b = append(append(b, subject[:]...), random[:]...)
 	mac := key.states.Get().(*macState)
 	defer key.states.Put(mac)
-	t.text = strictBase64.EncodeToString(mac.seal(append(b, owner...)))
-	return t, nil
+	return strictBase64.EncodeToString(mac.seal(append(b, owner...)))
 }
 
 // ParseStream verifies a sessionId and takes it apart. Every failure is ErrToken. It does not say
