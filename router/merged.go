@@ -102,11 +102,7 @@ func (r *Router) noStream() *Error {
 // primes says whether a stream may begin with an event that has an id and no data (MCP 2025-11-25,
 // Transports). Clients of earlier revisions take the lack of data for an error.
 func primes(req *Request, s *session) bool {
-	version := first(req.Header, wire.HeaderVersion)
-	if version == "" {
-		_, version, _ = s.origin()
-	}
-	return version >= wire.Version20251125
+	return s.revision(req.Header) >= wire.Version20251125
 }
 
 // run writes the stream until it ends, and leaves no tap behind.

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,6 +183,16 @@ func (s *session) origin() (init []byte, era string, lapsed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.init, s.era, s.lapsed
+}
+
+// revision is the protocol version that a client's request names in its headers, or else that of the
+// session; empty if neither is known here.
+func (s *session) revision(h http.Header) string {
+	if v := first(h, wire.HeaderVersion); v != "" {
+		return v
+	}
+	_, era, _ := s.origin()
+	return era
 }
 
 func (s *session) end() {

@@ -228,11 +228,7 @@ func (c *call) resumable() bool {
 // patient says that the client knows that a stream may end before its response, and to come back for
 // the rest (from MCP 2025-11-25 on).
 func (c *call) patient() bool {
-	version := first(c.out.header, wire.HeaderVersion)
-	if version == "" {
-		_, version, _ = c.s.origin()
-	}
-	return version >= wire.Version20251125 && c.resumable()
+	return c.s.revision(c.out.header) >= wire.Version20251125 && c.resumable()
 }
 
 // parted says that the node has ended the stream on purpose, which err shows, and that the client is to

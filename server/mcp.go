@@ -143,18 +143,9 @@ func checkListener(r *http.Request) *problem {
 // acceptsStream says whether Accept allows an event stream; without one everything is allowed.
 func acceptsStream(h http.Header) bool {
 	lines := h["Accept"]
-	for _, line := range lines {
-		for item := range strings.SplitSeq(line, ",") {
-			media, params, _ := strings.Cut(item, ";")
-			switch strings.ToLower(strings.TrimSpace(media)) {
-			case wire.TypeEventStream, "*/*", "text/*":
-				if !refusesAll(params) {
-					return true
-				}
-			}
-		}
-	}
-	return len(lines) == 0
+	return len(lines) == 0 || slices.ContainsFunc(lines, func(line string) bool {
+		return accepts(line, wire.TypeEventStream, "*/*", "text/*")
+	})
 }
 
 // visible says whether text is visible ASCII.
@@ -185,13 +176,15 @@ func acceptsOurs(line string) bool {
 	if line == "application/json, text/event-stream" {
 		return true
 	}
+	return accepts(line, wire.TypeJSON, wire.TypeEventStream, "*/*", "application/*", "text/*")
+}
+
+// accepts says whether one line of Accept allows any of the media types.
+func accepts(line string, types ...string) bool {
 	for item := range strings.SplitSeq(line, ",") {
 		media, params, _ := strings.Cut(item, ";")
-		switch strings.ToLower(strings.TrimSpace(media)) {
-		case wire.TypeJSON, wire.TypeEventStream, "*/*", "application/*", "text/*":
-			if !refusesAll(params) {
-				return true
-			}
+		if slices.Contains(types, strings.ToLower(strings.TrimSpace(media))) && !refusesAll(params) {
+			return true
 		}
 	}
 	return false
